@@ -1,0 +1,70 @@
+"""The one place that makes addresses. Names are percent-encoded a part at a time, so that any name is one part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, unquote_to_bytes
+
+API = "/api/v1"
+_BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def part(name: str) -> str:
+    """A name as one part of a path: `/` and all that is not unreserved is encoded; `.` and `..` as well."""
+    encoded = quote(name, safe="@:")
+    return encoded.replace(".", "%2E") if encoded in (".", "..") else encoded
+
+
+def unpart(encoded: str) -> str | None:
+    """The name behind one part of a path; null where it is not UTF-8, or not percent-encoding."""
+    if "%" not in encoded:
+        return encoded
+    if _BROKEN.search(encoded):
+        return None
+    try:
+        return unquote_to_bytes(encoded).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def with_query(address: str, values: Mapping[str, object]) -> str:
+    """The address with those values that are not null as its query."""
+    pairs = [f"{quote(name)}={quote(str(value), safe='')}" for name, value in values.items() if value is not None]
+    return f"{address}?{'&'.join(pairs)}" if pairs else address
+
+
+class Urls:
+    """Addresses of one atlas. `api` and `page` are where its JSON and its pages begin."""
+
+    def __init__(self, atlas: str, prefix: str = "") -> None:
+        self.api = f"{prefix}{API}/atlases/{part(atlas)}"
+        self.page = f"{prefix}/{part(atlas)}"
+
+    def of(self, *parts: object) -> tuple[str, str]:
+        """Address of the JSON and of the page of what lies at these parts of a path."""
+        path = "".join(f"/{part(str(each))}" for each in parts)
+        return self.api + path, self.page + path
+
+    def layer(self, layer: str) -> tuple[str, str]:
+        return self.of("layers", layer)
+
+    def neuron(self, layer: str, channel: int) -> tuple[str, str]:
+        return self.of("neurons", layer, channel)
+
+    def image(self, image_id: int) -> tuple[str, str]:
+        return f"{self.api}/images/{image_id}", f"{self.page}/images/{image_id}"
+
+    def class_(self, class_id: int) -> tuple[str, str]:
+        return f"{self.api}/classes/{class_id}", f"{self.page}/classes/{class_id}"
+
+    def picture(self, pack: str, offset: int, length: int) -> str:
+        """Address of one picture's bytes."""
+        return f"{self.api}/pictures/{part(pack)}/{offset}-{length}"
+
+    def thumbnail(self, image_id: int) -> str:
+        return f"{self.api}/images/{image_id}/thumbnail"
+
+    def whole(self, image_id: int) -> str:
+        """Address of the whole image, large enough to draw a field on."""
+        return f"{self.api}/images/{image_id}/picture"
