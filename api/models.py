@@ -6,9 +6,10 @@ the HTML of the same thing. Addresses are made by `api.urls.Urls` alone and star
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 closed = with_config(ConfigDict(extra="forbid"))
 """A model whose documented fields are all there are."""
