@@ -136,13 +136,8 @@ def _digest(table: pa.Table, classes: Sequence[str]) -> str:
     return sha.hexdigest()
 
 
-def hash_key(seed: int, key: str) -> int:
-    """A number below 2**64 that depends on (seed, key) alone: the smallest ones are the response sample."""
-    return int.from_bytes(hashlib.blake2b(b"%d\0%b" % (seed, key.encode()), digest_size=8).digest(), "little")
-
-
-def hash_keys(seed: int, keys: pa.ChunkedArray | pa.Array) -> NDArray[np.uint64]:
-    """`hash_key` of many keys: uint64 (N,)."""
+def hash_key(seed: int, keys: pa.ChunkedArray | pa.Array) -> NDArray[np.uint64]:
+    """Hashes uint64 (N,) that depend on (seed, key) alone: those with the smallest are the response sample."""
     begin = hashlib.blake2b(b"%d\0" % seed, digest_size=8)
     hashes = bytearray()
     for start in range(0, len(keys), _DIGEST_ROWS):
