@@ -1,0 +1,76 @@
+"""Charts as plain numbers for SVG attributes; no style, no script. Coordinates are in the chart's own units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH, HEIGHT = 600, 150
+BARS = 60
+
+
+def histogram(neuron: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The histogram of a neuron's responses: `{path, ticks, quantiles, low, high, zero}`; null without bins.
+
+    Bars hold the share of images by square root, so that the few strongest stay visible. `ticks` are where the
+    strongest, the weakest and the spread examples stand, as one path; `quantiles` are `(x, name, value)`.
+    """
+    bins = neuron["histogram"]
+    if not bins:
+        return None
+    low, high = bins[0]["left"], bins[-1]["right"]
+    if not high > low:
+        return None
+    scale = WIDTH / (high - low)
+    bars = _bars(bins, low, (high - low) / BARS)
+    tallest = max(bars) or 1.0
+    step = WIDTH / BARS
+    parts = [
+        f"M{index * step:.1f} {HEIGHT}v{-HEIGHT * (bar / tallest) ** 0.5:.1f}h{step - 1:.1f}V{HEIGHT}z"
+        for index, bar in enumerate(bars)
+        if bar
+    ]
+    quantiles = [
+        (round(_within((value - low) * scale), 1), f"{int(key[1:])}\u202f%", value)
+        for key, value in neuron["quantiles"].items()
+        if value is not None and key in ("p05", "p50", "p95")
+    ]
+    ticks = "".join(
+        f"M{_within((example['response'] - low) * scale):.1f} {HEIGHT + 2}v9"
+        for side in ("max", "spread")
+        for example in neuron["examples"][side]
+    )
+    zero = (0 - low) * scale if low < 0 < high else None
+    return {"path": "".join(parts), "ticks": ticks, "quantiles": quantiles, "low": low, "high": high, "zero": zero}
+
+
+def _within(x: float) -> float:
+    return min(max(x, 0.0), float(WIDTH))
+
+
+def _bars(bins: Sequence[Mapping[str, Any]], low: float, width: float) -> list[float]:
+    """Counts of the bins shared out among equal bars, each bin evenly over its span."""
+    bars = [0.0] * BARS
+    for each in bins:
+        first = (each["left"] - low) / width
+        last = (each["right"] - low) / width
+        start, stop = int(first), min(int(last), BARS - 1)
+        if start >= stop:
+            bars[min(start, BARS - 1)] += each["count"]
+            continue
+        share = each["count"] / (last - first)
+        for index in range(start, stop + 1):
+            bars[index] += share * (min(last, index + 1) - max(first, index))
+    return bars
+
+
+def field_scale(field: Mapping[str, Any], crop: int) -> dict[str, float]:
+    """The field of the map's middle drawn to scale in the network's input, on a square of 100: x, y, width, height.
+
+    A field larger than the input is drawn as the input.
+    """
+    if field["whole_input"]:
+        return {"x": 0.0, "y": 0.0, "width": 100.0, "height": 100.0}
+    width = min(100.0, 100 * field["size"]["x"] / crop)
+    height = min(100.0, 100 * field["size"]["y"] / crop)
+    return {"x": (100 - width) / 2, "y": (100 - height) / 2, "width": width, "height": height}

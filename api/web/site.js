@@ -1,0 +1,206 @@
+// What script adds to pages that work without it: keys, switches in the URL, endless walls, suggestions, lit fields.
+
+keys();
+switches();
+endless();
+suggestions();
+spots();
+liveForms();
+classNames();
+
+/** Arrow keys follow the links that carry data-key; / goes to the search field. */
+function keys() {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    if (event.target.closest("input, select, textarea, [tabindex='0'], .switch")) return;
+    if (event.key === "/") {
+      const field = document.querySelector(".seek input");
+      if (field) { event.preventDefault(); field.focus(); }
+      return;
+    }
+    const vertical = event.key === "ArrowUp" || event.key === "ArrowDown";
+    if (vertical && document.documentElement.scrollHeight > window.innerHeight + 4) return; // these keys scroll
+    const link = document.querySelector(`a[data-key="${event.key}"]`);
+    if (link) { event.preventDefault(); location.href = link.href + location.hash; }
+  });
+}
+
+/** Radio switches stand in the URL's fragment (#side=min&view=guided), and come back from it. */
+function switches() {
+  const radios = [...document.querySelectorAll(".switch input[type=radio]")];
+  if (!radios.length) return;
+  const groups = new Map();
+  for (const radio of radios) {
+    if (!groups.has(radio.name)) groups.set(radio.name, []);
+    groups.get(radio.name).push(radio);
+  }
+  const restore = () => {
+    const asked = new URLSearchParams(location.hash.slice(1));
+    for (const [name, group] of groups) {
+      const wanted = group.find((radio) => radio.value === asked.get(name)) ?? group.find((radio) => radio.defaultChecked);
+      wanted.checked = true;
+    }
+  };
+  for (const radio of radios) {
+    radio.addEventListener("change", () => {
+      const state = new URLSearchParams();
+      for (const [name, group] of groups) {
+        const chosen = group.find((r) => r.checked);
+        if (chosen && !chosen.defaultChecked) state.set(name, chosen.value);
+      }
+      const text = state.toString();
+      history.replaceState(history.state, "", text ? `#${text}` : location.pathname + location.search);
+    });
+  }
+  window.addEventListener("hashchange", restore);
+  restore();
+}
+
+/** A wall, or a gallery, takes in the following pages as one scrolls; the link at its end stays for all else. */
+function endless() {
+  const link = document.querySelector(".more a[rel=next]");
+  const wall = link?.closest("section")?.querySelector(".wall:not(.paged), .gallery");
+  if (!wall) return;
+  const bar = link.parentElement;
+  const watch = new IntersectionObserver((seen) => { if (seen.some((s) => s.isIntersecting)) next(); }, { rootMargin: "1800px" });
+  let busy = false;
+  async function next() {
+    if (busy) return;
+    busy = true;
+    bar.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(link.href);
+      if (!answer.ok) throw new Error(String(answer.status));
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const selector = wall.classList.contains("wall") ? ".wall" : `section .${wall.classList[0]}`;
+      wall.append(...page.querySelector(selector).children);
+      const following = page.querySelector(".more a[rel=next]");
+      if (following) {
+        link.href = new URL(following.getAttribute("href"), answer.url).href;
+        watch.unobserve(bar);
+        watch.observe(bar);
+      } else {
+        watch.disconnect();
+        bar.remove();
+      }
+    } catch {
+      watch.disconnect(); // the link is still there
+    }
+    bar.removeAttribute("aria-busy");
+    busy = false;
+  }
+  watch.observe(bar);
+}
+
+/** Suggestions under the search field, from the same search as its page. */
+function suggestions() {
+  const form = document.querySelector("form[data-suggest]");
+  if (!form) return;
+  const field = form.querySelector("input");
+  const list = document.createElement("div");
+  list.className = "suggestions";
+  list.id = "suggestions";
+  list.setAttribute("role", "listbox");
+  list.setAttribute("aria-label", "Suggestions");
+  list.hidden = true;
+  form.append(list);
+  Object.entries({ role: "combobox", "aria-controls": list.id, "aria-expanded": "false", "aria-autocomplete": "list" })
+    .forEach(([name, value]) => field.setAttribute(name, value));
+  let asked = 0, chosen = -1, waiting = 0;
+
+  function show(hits) {
+    chosen = -1;
+    field.removeAttribute("aria-activedescendant");
+    list.replaceChildren(...hits.slice(0, 9).map((hit, i) => {
+      const link = document.createElement("a");
+      const detail = document.createElement("span");
+      link.href = hit.page;
+      link.id = `suggestion-${i}`;
+      link.tabIndex = -1;
+      link.setAttribute("role", "option");
+      link.setAttribute("aria-selected", "false");
+      link.textContent = hit.name;
+      detail.className = "quiet small";
+      detail.textContent = hit.detail;
+      link.append(detail);
+      return link;
+    }));
+    list.hidden = !list.children.length;
+    field.setAttribute("aria-expanded", String(!list.hidden));
+  }
+  async function ask() {
+    const q = field.value.trim();
+    const turn = ++asked;
+    if (!q) return show([]);
+    try {
+      const answer = await fetch(`${form.dataset.suggest}?q=${encodeURIComponent(q)}`);
+      const hits = answer.ok ? (await answer.json()).items : [];
+      if (turn === asked && document.activeElement === field) show(hits);
+    } catch { show([]); }
+  }
+  field.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(ask, 90); });
+  field.addEventListener("keydown", (event) => {
+    const links = [...list.children];
+    if (event.key === "Escape") { show([]); return; }
+    if (event.key === "Enter" && chosen >= 0) { event.preventDefault(); links[chosen].click(); return; }
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || !links.length) return;
+    event.preventDefault();
+    if (chosen >= 0) links[chosen].setAttribute("aria-selected", "false");
+    chosen = (chosen + step + links.length) % links.length;
+    links[chosen].setAttribute("aria-selected", "true");
+    field.setAttribute("aria-activedescendant", links[chosen].id);
+  });
+  field.addEventListener("blur", () => setTimeout(() => show([]), 150));
+}
+
+/** On an image's page a neuron's field lights up while its link is under the pointer, or has the focus. */
+function spots() {
+  const list = document.querySelector("[data-spots]");
+  if (!list) return;
+  const set = (event, on) => {
+    const link = event.target.closest("[data-spot]");
+    const spot = link && document.getElementById(link.dataset.spot);
+    if (!spot) return;
+    spot.classList.toggle("on", on);
+    spot.ownerSVGElement.classList.toggle("choosing", on);
+    if (on) spot.parentNode.append(spot); // above the others
+  };
+  for (const [type, on] of [["pointerover", true], ["pointerout", false], ["focusin", true], ["focusout", false]]) {
+    list.addEventListener(type, (event) => set(event, on));
+  }
+}
+
+/** A form of choices takes effect at once; what is empty stays out of the URL. */
+function liveForms() {
+  for (const form of document.querySelectorAll("form[data-live]")) {
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (!form.reportValidity()) return;
+      const asked = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
+      location.href = `${form.action}?${asked}${location.hash}`;
+    });
+    for (const choice of form.querySelectorAll("select")) choice.addEventListener("change", () => form.requestSubmit());
+  }
+}
+
+/** Names for the class field, once somebody means to use it. */
+function classNames() {
+  const field = document.querySelector("input[data-classes]");
+  field?.addEventListener("focus", async () => {
+    const list = document.getElementById(field.getAttribute("list"));
+    let cursor = null;
+    do {
+      const answer = await fetch(`${field.dataset.classes}?limit=500${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+      if (!answer.ok) return;
+      const page = await answer.json();
+      for (const one of page.items) {
+        const option = document.createElement("option");
+        option.value = String(one.class_id);
+        option.label = one.class_name ?? `class ${one.class_id}`;
+        list.append(option);
+      }
+      cursor = page.next;
+    } while (cursor);
+  }, { once: true });
+}
