@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import IO, Any, cast
+from urllib.parse import parse_qsl
 
 from pyarrow import fs
 
 from atlas.errors import InputError, JobError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PART = ".part"
+_CONNECT_SECONDS, _REQUEST_SECONDS, _ATTEMPTS = 10, 120, 5
+_OPTIONS = {"endpoint_override", "scheme", "region"}
 
 
 def is_remote(location: str) -> bool:
@@ -26,17 +34,47 @@ def is_remote(location: str) -> bool:
 
 
 def filesystem(location: str) -> tuple[fs.FileSystem, str]:
-    """The file system of `location`, and the path in it. `s3://` takes its endpoint from AWS_ENDPOINT_URL."""
+    """The file system of `location`, and the path in it.
+
+    `s3://` takes its endpoint from AWS_ENDPOINT_URL, its region from AWS_REGION, and its credentials where AWS's own
+    tools do; `?endpoint_override=…&scheme=…&region=…` at the end wins.
+    """
     if not is_remote(location):
         return fs.LocalFileSystem(), str(Path(location).absolute())
-    parts = urlsplit(location, allow_fragments=False)
-    query = dict(parse_qsl(parts.query))
-    endpoint = query.get("endpoint_override") or os.environ.get("AWS_ENDPOINT_URL", "")
-    options: dict[str, Any] = {"region": query.get("region") or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")}
-    if endpoint:
-        scheme, _, host = endpoint.rpartition("://")
-        options |= {"endpoint_override": host, "scheme": scheme or "https"}
-    return fs.S3FileSystem(**options), f"{parts.netloc}{parts.path}".rstrip("/")
+    path, query = location.removeprefix("s3://"), ""
+    before, mark, after = path.rpartition("?")
+    if mark and after.partition("=")[0] in _OPTIONS:
+        path, query = before, after
+    path = path.rstrip("/")
+    options = dict(parse_qsl(query))
+    endpoint = options.get("endpoint_override") or os.environ.get("AWS_ENDPOINT_URL", "")
+    scheme, _, host = endpoint.rstrip("/").rpartition("://")
+    region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None:
+        region = "us-east-1" if host else _region(path.partition("/")[0])
+    return _bucket_system(host, options.get("scheme") or scheme or "https", region, os.getpid()), path
+
+
+@lru_cache(maxsize=64)
+def _region(bucket: str) -> str:
+    try:
+        return str(fs.resolve_s3_region(bucket))
+    except OSError:
+        return "us-east-1"
+
+
+@lru_cache(maxsize=16)
+def _bucket_system(host: str, scheme: str, region: str, process: int) -> fs.FileSystem:
+    """One client a process: connections are kept and shared by threads."""
+    return fs.S3FileSystem(
+        region=region,
+        endpoint_override=host or None,
+        scheme=scheme,
+        allow_delayed_open=True,  # one put for a small file, instead of an upload in parts
+        connect_timeout=_CONNECT_SECONDS,
+        request_timeout=_REQUEST_SECONDS,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+    )
 
 
 class Folder:
@@ -60,7 +98,7 @@ class Folder:
         return Path(self._path(path))
 
     def exists(self, path: str) -> bool:
-        return self._fs.get_file_info(self._path(path)).type == fs.FileType.File
+        return bool(self._fs.get_file_info(self._path(path)).type == fs.FileType.File)
 
     def size(self, path: str) -> int:
         """Bytes of a file. Raises `FileNotFoundError`."""
@@ -87,27 +125,31 @@ class Folder:
 
     @contextmanager
     def writing(self, path: str) -> Iterator[IO[bytes]]:
-        """A stream whose bytes appear as `path` when the block ends, and never if it raises."""
-        if self.remote:
-            with self._remote_writing(path) as stream:
-                yield stream
-            return
-        target = Path(self._path(path))
-        part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        """A stream whose bytes appear as `path` when the block ends, and never if it raises.
+
+        Raises `JobError` when the disk is full.
+        """
+        writing = self._remote_writing if self.remote else self._local_writing
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            with writing(path) as stream:
+                yield stream
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            where = tempfile.gettempdir() if self.remote else self._path(path)
+            raise JobError(f"{where}: the disk is full; make room, then run the same command again to go on") from None
+
+    @contextmanager
+    def _local_writing(self, path: str) -> Iterator[IO[bytes]]:
+        target = Path(self._path(path))
+        part = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}{_PART}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
             with part.open("wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             part.replace(target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise JobError(
-                    f"{target}: the disk is full; make room, then run the same command again to go on"
-                ) from None
-            raise
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -115,26 +157,46 @@ class Folder:
     @contextmanager
     def _remote_writing(self, path: str) -> Iterator[IO[bytes]]:
         # Spooled to the local disk first: an upload that is closed by an exception would still appear.
-        import shutil
-        import tempfile
-
         with tempfile.TemporaryFile() as spool:
-            yield spool  # type: ignore[misc]
+            yield cast("IO[bytes]", spool)
             spool.seek(0)
             with self._fs.open_output_stream(self._path(path)) as stream:
                 shutil.copyfileobj(spool, stream, 1 << 20)
 
     def names(self, path: str = "", *, recursive: bool = False) -> list[str]:
         """Files under `path`, relative to it, sorted by their bytes; those being written are not among them."""
+        return [name for name in self._names(path, recursive) if not name.endswith(_PART)]
+
+    def _names(self, path: str, recursive: bool) -> list[str]:
         selector = fs.FileSelector(self._path(path), recursive=recursive, allow_not_found=True)
         start = len(self._path(path)) + 1
         found = [i.path[start:] for i in self._fs.get_file_info(selector) if i.type == fs.FileType.File]
-        return sorted((n for n in found if not n.endswith(".part")), key=os.fsencode)
+        return sorted(found, key=os.fsencode)
 
     def is_empty(self) -> bool:
-        """Whether there is nothing at the location yet."""
-        selector = fs.FileSelector(self._root, allow_not_found=True)
-        return not self._fs.get_file_info(selector)
+        """Whether there is no file at the location yet; what killed writers left does not count.
+
+        Raises `InputError` for a location that can never be written: a file, or a bucket that is not there.
+        """
+        if self.remote:
+            bucket = self._root.partition("/")[0]
+            try:
+                missing = self._fs.get_file_info(bucket).type == fs.FileType.NotFound
+            except OSError as error:
+                line = " ".join(str(error).split())[:300]
+                raise InputError(f"{self.location}: the bucket cannot be reached ({line})") from None
+            if missing:
+                raise InputError(f"{self.location}: there is no bucket {bucket}; make it first")
+        if self._fs.get_file_info(self._root).type == fs.FileType.File:
+            raise InputError(f"{self.location}: is a file; expected a folder, or the name of a new one")
+        return not self.names(recursive=True)
+
+    def sweep(self) -> int:
+        """Removes what killed writers left, and counts it. Only while nobody writes."""
+        left = [name for name in self._names("", True) if name.endswith(_PART)]
+        for name in left:
+            self.remove(name)
+        return len(left)
 
     def remove(self, path: str) -> None:
         """Removes a file, or a folder with all that is in it, if it is there."""
