@@ -1,0 +1,139 @@
+"""Partial results of all units to tables: folded in unit order, read one unit at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas.codes import properties
+from atlas.scan import partial as partials
+from atlas.scan.merge import Fold
+from atlas.scan.neurons import spread_of
+from atlas.scan.partial import Images, Partial
+from atlas.scan.statistics import Floats, Ints
+from atlas.store import layout, schema, tables
+from atlas.store.files import Folder
+from atlas.types import Layer
+
+UNITS_A_PART = 16
+"""Units whose codes share a file; fixed, so that the split is part of the format."""
+ROWS_AT_ONCE = 512
+
+
+@dataclass
+class Gathered:
+    """What all units say together."""
+
+    fold: Fold
+    images: Images
+    quarantine: list[tuple[int, str, str]]
+    sample_ids: Ints
+    properties: pa.Table  # image_id and one column a property, of the response sample
+    dimensions: int
+
+
+def gather(
+    folder: Folder,
+    units: int,
+    full_units: int,
+    layers: Sequence[Layer],
+    classes: int,
+    k: int,
+    sample: int,
+    on_unit: Callable[[int], None] = lambda unit: None,
+) -> Gathered:
+    """Folds the units, and writes codes/, responses/ and `state/`. Memory does not grow with the number of units."""
+    fold = Fold(sum(layer.channels for layer in layers), classes, k)
+    images: list[Images] = []
+    quarantine: list[tuple[int, str, str]] = []
+    hashes: list[tuple[np.uint64, int, int]] = []
+    measured: dict[int, Floats] = {}
+    waiting: list[pa.Table] = []
+    dimensions = 0
+    for unit in range(units):
+        partial = partials.load(folder.get(layout.scan_unit(unit)))[0]
+        fold.add(partial)
+        images.append(partial.images)
+        quarantine += partial.quarantine
+        for row, (value, image_id) in enumerate(zip(partial.sample.hash, partial.sample.image_id, strict=True)):
+            hashes.append((value, int(image_id), unit))
+            measured[int(image_id)] = partial.sample.properties[row]
+        if len(partial.images.image_id):
+            waiting.append(_codes(partial))
+            dimensions = partial.codes.shape[1]
+        if (unit + 1) % UNITS_A_PART == 0 or unit == units - 1:
+            if waiting:
+                path = layout.part("codes", unit // UNITS_A_PART)
+                tables.write_batches(folder, path, waiting[0].schema, waiting)
+            waiting = []
+        if unit + 1 == full_units:
+            folder.put(layout.STATE, fold.dump())
+        on_unit(unit)
+    chosen = sorted(sorted(hashes)[:sample], key=lambda entry: entry[1])
+    ids = np.array([image_id for _, image_id, _ in chosen], np.int64)
+    _write_responses(folder, layers, ids, sorted({unit for _, _, unit in chosen}))
+    values = np.array([measured[i] for i in ids.tolist()], np.float32).reshape(len(ids), len(properties.NAMES))
+    table = pa.table({"image_id": ids, **{n: values[:, i] for i, n in enumerate(properties.NAMES)}})
+    return Gathered(fold, _concatenated(images), sorted(quarantine), ids, table, dimensions)
+
+
+def _codes(partial: Partial) -> pa.Table:
+    count, dimensions = partial.codes.shape
+    flat = pa.array(np.ascontiguousarray(partial.codes).reshape(-1))
+    columns = [pa.array(partial.images.image_id), pa.FixedSizeListArray.from_arrays(flat, dimensions)]
+    return pa.table(columns, schema=schema.codes(dimensions, half=partial.codes.dtype == np.float16))
+
+
+def _concatenated(images: list[Images]) -> Images:
+    return Images(**{f: np.concatenate([getattr(i, f) for i in images]) for f in Images.__dataclass_fields__})
+
+
+def _write_responses(folder: Folder, layers: Sequence[Layer], ids: Ints, units: list[int]) -> None:
+    """The response sample, a file a layer, its images in order."""
+    with ExitStack() as stack:
+        writers: list[pq.ParquetWriter] = [
+            stack.enter_context(
+                tables.writing(folder, layout.part("responses", layer.index), schema.responses(layer.channels))
+            )
+            for layer in layers
+        ]
+        waiting: list[tuple[Ints, Floats, Floats]] = []
+        for number, unit in enumerate(units):
+            sample = partials.load(folder.get(layout.scan_unit(unit)))[0].sample
+            kept = np.isin(sample.image_id, ids)
+            waiting.append((sample.image_id[kept], sample.high[kept], sample.low[kept]))
+            if sum(len(i) for i, _, _ in waiting) >= ROWS_AT_ONCE or number == len(units) - 1:
+                image_id, high, low = (np.concatenate(part) for part in zip(*waiting, strict=True))
+                first = 0
+                for layer, writer in zip(layers, writers, strict=True):
+                    part = slice(first, first + layer.channels)
+                    first += layer.channels
+                    writer.write_table(_responses(layer, image_id, high[:, part], low[:, part]))
+                waiting = []
+
+
+def _responses(layer: Layer, image_id: Ints, high: Floats, low: Floats) -> pa.Table:
+    vectors = [
+        pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(v).reshape(-1)), layer.channels)
+        for v in (high, low)
+    ]
+    names = pa.array([layer.name] * len(image_id), pa.string())
+    return pa.table([names, pa.array(image_id), *vectors], schema=schema.responses(layer.channels))
+
+
+def spread_winners(folder: Folder, layers: Sequence[Layer]) -> list[pa.Table]:
+    """Winners of side spread, a table a layer, from the response sample as written."""
+    out = []
+    first = 0
+    for layer in layers:
+        with folder.open(layout.part("responses", layer.index)) as stream:
+            table = pq.read_table(stream, columns=["image_id", "max"])
+        high = table.column("max").combine_chunks().flatten().to_numpy().reshape(len(table), layer.channels)
+        out.append(spread_of(high, table.column("image_id").to_numpy(), first))
+        first += layer.channels
+    return out

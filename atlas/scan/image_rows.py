@@ -1,0 +1,87 @@
+"""The rows of images.parquet and quarantine.parquet: the manifest beside what the scan found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas.scan.partial import Images
+from atlas.store import layout, schema
+from atlas.store.pictures import missing
+
+
+def image_rows(rows: pa.Table, images: Images, unit_size: int, frames: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows by `schema.IMAGES` of those of the manifest's `rows` that were scanned.
+
+    `frames`: image_id and picture of the winners' whole frames.
+    """
+    ids = rows.column("image_id").to_numpy()
+    low, high = np.searchsorted(images.image_id, [ids[0], ids[-1] + 1]) if len(ids) else (0, 0)
+    part = slice(low, high)
+    image_id = images.image_id[part]
+    rows = rows.take(pa.array(np.searchsorted(ids, image_id)))
+    class_id = rows.column("class_id").cast(pa.int32())
+    loss = images.loss[part]
+    columns = {
+        "image_id": pa.array(image_id),
+        "source": rows.column("source"),
+        "key": rows.column("key"),
+        "class_id": class_id,
+        "class_name": pa.array(list(names), pa.string()).take(class_id.combine_chunks()) if names else _nulls(image_id),
+        "width": pa.array(images.width[part]),
+        "height": pa.array(images.height[part]),
+        "predicted": pa.array(images.predicted[part]),
+        "probability": pa.array(images.probability[part]),
+        "loss": pa.array(loss, mask=np.isnan(loss)),
+        "thumbnail": _thumbnails(images, part, unit_size),
+        "picture": _frames(image_id, frames),
+    }
+    return pa.table([_whole(columns[f.name]).cast(f.type) for f in schema.IMAGES], schema=schema.IMAGES)
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _nulls(like: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
+    return pa.nulls(len(like), pa.string())
+
+
+def _thumbnails(images: Images, part: slice, unit_size: int) -> pa.Array:
+    offset = images.thumbnail_offset[part]
+    there = offset >= 0
+    units = images.image_id[part] // unit_size
+    columns = {
+        "pack": pa.array([layout.pack("scan", int(u)) for u in units], pa.string(), mask=~there),
+        "offset": pa.array(offset, mask=~there),
+        "length": pa.array(images.thumbnail_length[part], mask=~there),
+        "crc32": pa.array(images.thumbnail_crc32[part], mask=~there),
+        "why": pa.array(["thumbnails were not asked for"] * len(there), pa.string(), mask=there),
+        "seed": pa.nulls(len(there), pa.float32()),
+        "scale": pa.nulls(len(there), pa.float32()),
+    }
+    return pa.StructArray.from_arrays([columns[f.name] for f in schema.PICTURE], fields=list(schema.PICTURE))
+
+
+def _frames(image_id: np.ndarray, frames: pa.Table) -> pa.Array:  # type: ignore[type-arg]
+    place = pc.index_in(pa.array(image_id), value_set=frames.column("image_id").combine_chunks())
+    absent = pa.array([missing("the image is no example")], schema.PICTURE)
+    pool = pa.concat_arrays([_whole(frames.column("picture")).cast(schema.PICTURE), absent])
+    return pool.take(pc.fill_null(place, len(frames)))
+
+
+def quarantine_rows(quarantine: list[tuple[int, str, str]], rows: pa.Table) -> pa.Table:
+    """The rows by `schema.QUARANTINE`; `rows` are the manifest's rows of these images."""
+    ids = pa.array([image_id for image_id, _, _ in quarantine], pa.int64())
+    rows = rows.take(pc.index_in(ids, value_set=rows.column("image_id").combine_chunks())) if len(ids) else rows[:0]
+    columns = [
+        ids,
+        _whole(rows.column("source")),
+        _whole(rows.column("key")),
+        pa.array([reason for _, reason, _ in quarantine], pa.string()),
+        pa.array([detail for _, _, detail in quarantine], pa.string()),
+    ]
+    return pa.table([c.cast(f.type) for c, f in zip(columns, schema.QUARANTINE, strict=True)], schema=schema.QUARANTINE)

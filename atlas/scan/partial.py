@@ -1,0 +1,105 @@
+"""A unit's partial result: small, additive, and one blob that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from atlas.scan.statistics import ClassSums, Floats, Histogram, Ints, Moments
+
+
+@dataclass(frozen=True)
+class Images:
+    """One row an image that was scanned, in the order of image_id."""
+
+    image_id: Ints
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    class_id: NDArray[np.int32]  # -1 without a class
+    predicted: NDArray[np.int32]
+    probability: Floats
+    loss: Floats  # NaN without a class
+    thumbnail_offset: Ints  # -1 without one
+    thumbnail_length: Ints
+    thumbnail_crc32: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Responses of all neurons to images of the response sample: those with the smallest hashes."""
+
+    hash: NDArray[np.uint64]
+    image_id: Ints
+    high: Floats  # (images, neurons)
+    low: Floats  # (images, neurons)
+    properties: Floats  # (images, properties)
+
+    def smallest(self, count: int) -> Sample:
+        """The `count` images with the smallest hashes, in the order of image_id."""
+        kept = np.lexsort((self.image_id, self.hash))[:count]
+        kept = kept[np.argsort(self.image_id[kept])]
+        return Sample(self.hash[kept], self.image_id[kept], self.high[kept], self.low[kept], self.properties[kept])
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What a unit adds. `strongest` and `weakest`: responses and images (neurons, k), best first."""
+
+    images: Images
+    quarantine: list[tuple[int, str, str]]  # image_id, reason, detail
+    strongest: tuple[Floats, Ints]
+    weakest: tuple[Floats, Ints]
+    moments: Moments
+    histogram: Histogram
+    classes: ClassSums
+    sample: Sample
+    codes: NDArray[Any]  # (images, dimensions)
+
+
+_PARTS: tuple[tuple[str, type[Any]], ...] = (
+    ("images", Images),
+    ("moments", Moments),
+    ("histogram", Histogram),
+    ("classes", ClassSums),
+    ("sample", Sample),
+)
+
+
+def dump(partial: Partial, about: dict[str, Any]) -> bytes:
+    """The partial result as safetensors; `about` (plain JSON values) lies in its header."""
+    arrays: dict[str, NDArray[Any]] = {"codes": partial.codes}
+    for side in ("strongest", "weakest"):
+        arrays[f"{side}.response"], arrays[f"{side}.image_id"] = getattr(partial, side)
+    for name, kind in _PARTS:
+        value = getattr(partial, name)
+        arrays |= {f"{name}.{f}": np.asarray(getattr(value, f)) for f in kind.__dataclass_fields__}
+    header = {"about": json.dumps(about), "quarantine": json.dumps(partial.quarantine)}
+    return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, header)
+
+
+def load(body: bytes) -> tuple[Partial, dict[str, Any]]:
+    """The inverse of `dump`. Raises `safetensors.SafetensorError` where the blob is damaged."""
+    arrays = safetensors.numpy.load(body)
+    length = int.from_bytes(body[:8], "little")
+    header = json.loads(body[8 : 8 + length])["__metadata__"]
+    parts = {
+        name: kind(**{f: arrays[f"{name}.{f}"] for f in kind.__dataclass_fields__}) for name, kind in _PARTS
+    }
+    moments = parts["moments"]
+    parts["moments"] = Moments(**{**moments.__dict__, "images": int(moments.images.item())})
+    return (
+        Partial(
+            quarantine=[(int(i), str(r), str(d)) for i, r, d in json.loads(header["quarantine"])],
+            strongest=(arrays["strongest.response"], arrays["strongest.image_id"]),
+            weakest=(arrays["weakest.response"], arrays["weakest.image_id"]),
+            codes=arrays["codes"],
+            **parts,
+        ),
+        json.loads(header["about"]),
+    )

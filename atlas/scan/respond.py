@@ -1,0 +1,86 @@
+"""One call of the network: the response of every neuron to every image of a batch, the logits, the codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from atlas.scan.decode import Preprocessing
+from atlas.scan.record import Recorder
+from atlas.types import Layer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def device_of(wanted: str) -> torch.device:
+    """The device that `--device` means on this machine."""
+    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def prepare(module: nn.Module, device: torch.device, dtype: str) -> nn.Module:
+    """The module on its device, channels-last: 1.6 to 1.9 times as fast on a CPU."""
+    return module.to(device=device, dtype=DTYPES[dtype], memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+class Normalise:
+    """Pixels (N, H, W, 3) of 0 to 255 to the network's input (N, 3, H, W), channels-last, as torchvision does it."""
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype) -> None:
+        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
+        self._device, self._dtype = device, dtype
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Tensor:
+        batch = torch.from_numpy(pixels)
+        if self._device.type == "cuda":
+            batch = batch.pin_memory().to(self._device, non_blocking=True)
+        scaled = batch.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # (N, 3, H, W), still channels-last
+        return scaled.sub_(self._mean).div_(self._std).to(self._dtype)
+
+
+class Responder:
+    """Runs batches of one shape and keeps, for each image and neuron, the largest and the smallest value of the map.
+
+    No positions are kept: an index costs more than the reduction, and the winners are run again in the harvest.
+    """
+
+    def __init__(self, module: nn.Module, layers: Sequence[Layer], code: tuple[str, int]) -> None:
+        self._high: list[Tensor] = []
+        self._low: list[Tensor] = []
+        self._codes: list[Tensor] = []
+        self._recorder = Recorder(module, layers, self._take, inputs=[code], take_input=self._take_code)
+
+    def __enter__(self) -> Responder:
+        self._recorder.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._recorder.__exit__(kind, error, trace)
+
+    def _take(self, layer: Layer, output: Tensor) -> None:
+        if output.shape[2] * output.shape[3] == 1:
+            high = low = output[:, :, 0, 0].clone()
+        else:
+            high, low = output.amax((2, 3)), output.amin((2, 3))
+        self._high.append(high)
+        self._low.append(low)
+
+    def _take_code(self, _: tuple[str, int], value: Tensor) -> None:
+        self._codes.append(value.float().mean((2, 3)))
+
+    @torch.inference_mode()
+    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Side max and side min (N, neurons), logits (N, classes), codes (N, dimensions), all float32."""
+        for kept in (self._high, self._low, self._codes):
+            kept.clear()
+        logits = self._recorder.run(batch)
+        assert logits is not None
+        high, low = torch.cat(self._high, 1).float(), torch.cat(self._low, 1).float()  # (N, neurons)
+        return high, low, logits.float(), self._codes[-1]

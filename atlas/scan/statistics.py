@@ -1,0 +1,167 @@
+"""How a neuron usually responds, from one pass: moments, a mergeable histogram, class sums.
+
+Histogram bins are fixed and log-linear: sixteen equal bins in each octave of the absolute value from 2^-20 to 2^20,
+mirrored for negative values, and one bin around zero; the outermost bins take what lies beyond. A bin is the sign, the
+exponent and the first four bits of the mantissa of a float32, so it is at most 1/16 of its value wide, and two
+histograms add bin by bin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_SHIFT = 19  # float32 has 23 bits of mantissa; four stay
+_OCTAVES = 20
+_LEAST = (127 - _OCTAVES) << (23 - _SHIFT)  # the code of 2^-20
+_HALF = 2 * _OCTAVES << (23 - _SHIFT)
+BINS = 2 * _HALF + 1
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations of the side-max response, a neuron; extremes of both sides."""
+
+    images: int
+    mean: Doubles
+    m2: Doubles
+    fires: Ints
+    max_high: Floats
+    max_low: Floats
+    min_high: Floats
+    min_low: Floats
+
+    def fold(self, other: Moments) -> Moments:
+        """Of both sets of images (Chan, Golub & LeVeque 1979). The order matters for the last bits."""
+        if not self.images or not other.images:
+            return self if other.images == 0 else other
+        images = self.images + other.images
+        delta = other.mean - self.mean
+        return Moments(
+            images,
+            self.mean + delta * (other.images / images),
+            self.m2 + other.m2 + delta * delta * (self.images * (other.images / images)),
+            self.fires + other.fires,
+            np.maximum(self.max_high, other.max_high),
+            np.minimum(self.max_low, other.max_low),
+            np.maximum(self.min_high, other.min_high),
+            np.minimum(self.min_low, other.min_low),
+        )
+
+
+def moments(high: Floats, low: Floats) -> Moments:
+    """Moments of responses (neurons, images): `high` of side max, `low` of side min."""
+    neurons, images = high.shape
+    if images == 0:
+        up, down = np.full(neurons, -np.inf, np.float32), np.full(neurons, np.inf, np.float32)
+        zero = np.zeros(neurons)
+        return Moments(0, zero, zero, np.zeros(neurons, np.int64), up, down, up, down)
+    mean = high.mean(axis=1, dtype=np.float64)
+    deviation = high - mean[:, None]
+    return Moments(
+        images,
+        mean,
+        np.einsum("ij,ij->i", deviation, deviation),
+        (high > 0).sum(axis=1, dtype=np.int64),
+        high.max(axis=1),
+        high.min(axis=1),
+        low.max(axis=1),
+        low.min(axis=1),
+    )
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of non-empty bins over all neurons: ascending `key` = neuron * BINS + bin, and `count`."""
+
+    key: Ints
+    count: Ints
+
+
+def bins_of(values: Floats) -> Ints:
+    """Bin of each value, 0 to BINS - 1; bins ascend with the value."""
+    code = ((np.asarray(values, np.float32).view(np.uint32) & np.uint32(0x7FFFFFFF)) >> np.uint32(_SHIFT)).astype(
+        np.int64
+    )
+    magnitude = np.clip(code - (_LEAST - 1), 0, _HALF)
+    return np.where(values < 0, _HALF - magnitude, _HALF + magnitude)
+
+
+def edges_of(bins: Ints) -> tuple[Floats, Floats]:
+    """Left and right edge of each bin; the outermost reach to infinity."""
+    magnitude = np.abs(bins - _HALF)
+    codes = np.stack([magnitude + (_LEAST - 1), magnitude + _LEAST]).astype(np.uint32) << np.uint32(_SHIFT)
+    near, far = codes.view(np.float32)
+    near = np.where(magnitude == 0, -far, near)
+    far = np.where(magnitude == _HALF, np.float32(np.inf), far)
+    negative = bins < _HALF
+    return np.where(negative, -far, near), np.where(negative, -near, far)
+
+
+def histogram(ordered: Floats) -> Histogram:
+    """Histogram of responses (neurons, images) whose rows ascend."""
+    neurons, _ = ordered.shape
+    key = (bins_of(ordered) + np.arange(neurons, dtype=np.int64)[:, None] * BINS).reshape(-1)
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    return Histogram(key[first], np.diff(first, append=key.size))
+
+
+def quantiles(bins: Ints, count: Ints, at: tuple[float, ...], low: float, high: float) -> Floats:
+    """Quantiles (len(at),) of one neuron's histogram, linear within a bin, between the exact extremes."""
+    left, right = (edge.astype(np.float64).clip(low, high) for edge in edges_of(bins))
+    cumulative = np.cumsum(count)
+    # A gap between two bins is a jump: both of its edges carry the same count.
+    value = np.stack([left, right], 1).reshape(-1)
+    below = np.stack([cumulative - count, cumulative], 1).reshape(-1)
+    return np.interp(np.asarray(at) * cumulative[-1], below, value).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """Over the images of each class that occurs: how many, and a neuron's sums. `classes` ascends."""
+
+    classes: Ints
+    images: Ints
+    total: Doubles  # (classes, neurons) of the side-max response
+    rectified: Doubles  # (classes, neurons) of max(response, 0)
+    fires: NDArray[np.int32]  # (classes, neurons)
+
+
+def class_sums(high: Floats, class_ids: Ints) -> ClassSums:
+    """Class sums of responses (images, neurons); class -1 is none and left out. Summed in the order of images."""
+    order = np.argsort(class_ids, kind="stable")
+    order = order[class_ids[order] >= 0]
+    classes, first, images = np.unique(class_ids[order], return_index=True, return_counts=True)
+    rows = high[order]
+    if not len(classes):
+        empty = np.zeros((0, high.shape[1]))
+        return ClassSums(classes, images, empty, empty, empty.astype(np.int32))
+    return ClassSums(
+        classes,
+        images,
+        np.add.reduceat(rows, first, axis=0, dtype=np.float64),
+        np.add.reduceat(np.maximum(rows, 0), first, axis=0, dtype=np.float64),
+        np.add.reduceat(rows > 0, first, axis=0, dtype=np.int32),
+    )
+
+
+def selectivity(rectified_mean: Doubles, images: Ints) -> Floats:
+    """Class selectivity index (Morcos et al. 2018, section 2.3), of 0 (all classes alike) to 1 (one class alone).
+
+    `rectified_mean` (classes, neurons) is the class mean of max(response, 0), so that the index is defined for layers
+    without a rectifier too; the mean over the other classes weighs each class alike. NaN with fewer than two classes,
+    and where no class has a response above 0.
+    """
+    present = rectified_mean[images > 0]
+    if len(present) < 2:
+        return np.full(rectified_mean.shape[1], np.nan, np.float32)
+    best = present.max(axis=0)
+    rest = (present.sum(axis=0) - best) / (len(present) - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ((best - rest) / (best + rest)).astype(np.float32)

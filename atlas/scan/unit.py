@@ -1,0 +1,238 @@
+"""Scanning one unit: its images through the network once, reduced to a partial result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from atlas.codes import properties
+from atlas.scan import statistics, topk
+from atlas.scan.feed import Decoded, Feed, Quarantined
+from atlas.scan.images import hash_key
+from atlas.scan.partial import Images, Partial, Sample, dump
+from atlas.scan.respond import Normalise, Responder
+from atlas.store import layout
+from atlas.store.files import Folder
+from atlas.store.pictures import PackWriter
+from atlas.types import Layer
+
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What a scan depends on, besides the network and the images."""
+
+    k: int
+    batch_size: int
+    unit_size: int
+    seed: int
+    threshold: int  # images whose key hashes to at most this may be in the response sample
+    half_codes: bool
+
+
+@dataclass
+class Report:
+    """What a unit cost; seconds of processor time for decoding, of wall time for the rest."""
+
+    unit: int
+    images: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    decode_seconds: float = 0.0
+    network_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    bytes_written: int = 0
+
+
+@dataclass
+class Scanner:
+    """Scans units, one after another, through one network on one device."""
+
+    module: nn.Module
+    layers: Sequence[Layer]
+    code: tuple[str, int]
+    normalise: Normalise
+    feed: Feed
+    settings: ScanSettings
+    neurons: int = field(init=False)
+    done: int = field(init=False, default=0)
+    """Images run so far in the unit at hand."""
+
+    def __post_init__(self) -> None:
+        self.neurons = sum(layer.channels for layer in self.layers)
+
+    def scan(self, folder: Folder, number: int, rows: pa.Table, about: dict[str, Any]) -> Report:
+        """Scans the manifest's `rows` and commits the unit: thumbnails first, the partial result last."""
+        report = Report(number)
+        start = time.perf_counter()
+        name = layout.pack("scan", number)
+        if self.feed.thumbnails:
+            with folder.writing(layout.pack_path(name)) as stream:
+                pack = PackWriter(stream, name)
+                partial = self.partial(rows, report, pack)
+                pack.close()
+        else:
+            partial = self.partial(rows, report, None)
+        report.seconds = time.perf_counter() - start
+        body = dump(partial, about | {"unit": number})
+        report.bytes_written = len(body)
+        folder.put(layout.scan_unit(number), body)
+        return report
+
+    def partial(self, rows: pa.Table, report: Report, pack: PackWriter | None) -> Partial:
+        """The partial result of the manifest's `rows`, which start at a multiple of the unit size."""
+        wanted = hash_key(self.settings.seed, rows.column("key")) <= np.uint64(self.settings.threshold)
+        class_ids = rows.column("class_id").fill_null(-1).to_numpy().astype(np.int64)
+        self.done = 0
+        kept = _Kept(len(rows), self.neurons)
+        done: list[Decoded] = []
+        quarantine: list[tuple[int, str, str]] = []
+        with Responder(self.module, self.layers, self.code) as responder:
+            for batch in self._batches(rows, wanted, quarantine, report):
+                begin = time.perf_counter()
+                slots = [image.image_id % self.settings.batch_size for image in batch]
+                outcome = self._run(responder, batch, slots)
+                report.network_seconds += time.perf_counter() - begin
+                self.done += len(batch)
+                finite = kept.add(outcome, slots, class_ids, [i.image_id - _first(rows) for i in batch])
+                for image, good in zip(batch, finite, strict=True):
+                    if good:
+                        done.append(replace(image, pixels=_NO_PIXELS))  # only the light part is kept a unit
+                    else:
+                        quarantine.append((image.image_id, "response", "the network's responses are not finite"))
+        report.images, report.quarantined = len(done), len(quarantine)
+        return self._reduce(rows, kept, done, sorted(quarantine), class_ids, wanted, pack)
+
+    def _batches(
+        self, rows: pa.Table, wanted: NDArray[np.bool_], quarantine: list[tuple[int, str, str]], report: Report
+    ) -> Iterator[list[Decoded]]:
+        """Decoded images by batch: image i of the data set always shares its call with the same neighbours."""
+        batch: list[Decoded] = []
+        images = self.feed.images(rows, wanted)
+        while True:
+            begin = time.perf_counter()
+            image = next(images, None)
+            report.waiting_seconds += time.perf_counter() - begin
+            if image is None:
+                break
+            if batch and image.image_id // self.settings.batch_size != batch[0].image_id // self.settings.batch_size:
+                yield batch
+                batch = []
+            if isinstance(image, Quarantined):
+                quarantine.append((image.image_id, image.reason, image.detail))
+                continue
+            report.decode_seconds += image.seconds
+            batch.append(image)
+        if batch:
+            yield batch
+
+    def _run(self, responder: Responder, batch: list[Decoded], slots: list[int]) -> tuple[Tensor, ...]:
+        pixels = np.zeros((self.settings.batch_size, *batch[0].pixels.shape), np.uint8)  # (N, H, W, 3)
+        for slot, image in zip(slots, batch, strict=True):
+            pixels[slot] = image.pixels
+        return tuple(t.cpu() for t in responder(self.normalise(pixels)))
+
+    def _reduce(
+        self,
+        rows: pa.Table,
+        kept: _Kept,
+        done: list[Decoded],
+        quarantine: list[tuple[int, str, str]],
+        class_ids: NDArray[np.int64],
+        wanted: NDArray[np.bool_],
+        pack: PackWriter | None,
+    ) -> Partial:
+        index = np.array([image.image_id - _first(rows) for image in done], np.int64)
+        ids = index + _first(rows)
+        high, low = kept.high[index], kept.low[index]  # (images, neurons)
+        columns = np.ascontiguousarray(high.T)  # (neurons, images)
+        lows = np.ascontiguousarray(low.T)
+        ordered = np.sort(columns, axis=1)
+        k = self.settings.k
+        weakest = topk.strongest(-lows, ids, k)
+        sampled = np.flatnonzero(wanted[index])
+        measured = [done[i].properties for i in sampled]
+        hashes = hash_key(self.settings.seed, rows.column("key"))[index[sampled]]
+        return Partial(
+            images=_images(done, kept, index, class_ids[index], pack),
+            quarantine=quarantine,
+            strongest=topk.strongest(columns, ids, k, ordered),
+            weakest=(-weakest[0], weakest[1]),
+            moments=statistics.moments(columns, lows),
+            histogram=statistics.histogram(ordered),
+            classes=statistics.class_sums(high, class_ids[index]),
+            sample=Sample(
+                hashes,
+                ids[sampled],
+                high[sampled],
+                low[sampled],
+                np.array(measured, np.float32).reshape(len(sampled), len(properties.NAMES)),
+            ),
+            codes=kept.codes[index].astype(np.float16 if self.settings.half_codes else np.float32),
+        )
+
+
+def _first(rows: pa.Table) -> int:
+    return int(rows.column("image_id")[0].as_py())
+
+
+class _Kept:
+    """Responses, codes and predictions of a unit's images, by their place in the unit."""
+
+    def __init__(self, images: int, neurons: int) -> None:
+        self.high = np.zeros((images, neurons), np.float32)
+        self.low = np.zeros((images, neurons), np.float32)
+        self.codes = np.zeros((images, 0), np.float32)
+        self.predicted = np.zeros(images, np.int32)
+        self.probability = np.zeros(images, np.float32)
+        self.loss = np.full(images, np.nan, np.float32)
+
+    def add(
+        self, outcome: tuple[Tensor, ...], slots: list[int], class_ids: NDArray[np.int64], places: list[int]
+    ) -> list[bool]:
+        """Takes the outcome of one call; says of each image whether all of its numbers are finite."""
+        high, low, logits, codes = (t[slots] for t in outcome)
+        if not self.codes.shape[1]:
+            self.codes = np.zeros((len(self.high), codes.shape[1]), np.float32)
+        self.high[places], self.low[places], self.codes[places] = high.numpy(), low.numpy(), codes.numpy()
+        log_softmax = torch.log_softmax(logits.double(), 1)
+        best, predicted = log_softmax.max(1)
+        self.predicted[places], self.probability[places] = predicted.numpy(), best.exp().numpy()
+        for row, place in enumerate(places):
+            if 0 <= class_ids[place] < logits.shape[1]:
+                self.loss[place] = -float(log_softmax[row, class_ids[place]])
+        finite = torch.isfinite(high).all(1) & torch.isfinite(low).all(1) & torch.isfinite(logits).all(1)
+        return [bool(f) for f in finite]
+
+
+def _images(
+    done: list[Decoded],
+    kept: _Kept,
+    index: NDArray[np.int64],
+    class_ids: NDArray[np.int64],
+    pack: PackWriter | None,
+) -> Images:
+    thumbnails = [
+        pack.add(f"{image.image_id:012d}.jpg", image.thumbnail) if pack and image.thumbnail else None for image in done
+    ]
+    return Images(
+        np.array([i.image_id for i in done], np.int64),
+        np.array([i.width for i in done], np.int32),
+        np.array([i.height for i in done], np.int32),
+        class_ids.astype(np.int32),
+        kept.predicted[index],
+        kept.probability[index],
+        kept.loss[index],
+        np.array([t["offset"] if t else -1 for t in thumbnails], np.int64),
+        np.array([t["length"] if t else 0 for t in thumbnails], np.int64),
+        np.array([t["crc32"] if t else 0 for t in thumbnails], np.uint32),
+    )

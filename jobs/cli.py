@@ -1,0 +1,183 @@
+"""The command `neuron-atlas`: options to settings, errors to exit codes, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from atlas.errors import AtlasError, FolderError, InputError, JobError, SettingsError
+from atlas.settings import Settings, from_mapping, read_toml
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command. 0 done; 1 a check found something wrong; 2 wrong input; 3 stopped part-way; 130 interrupted."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except InputError as error:
+        return _stop(error, 2)
+    except JobError as error:
+        return _stop(error, 3)
+    except FolderError as error:
+        return _stop(error, 2)
+    except AtlasError as error:
+        return _stop(error, 2)
+    except KeyboardInterrupt:
+        print("neuron-atlas: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _stop(error: AtlasError, code: int) -> int:
+    print(f"neuron-atlas: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="neuron-atlas", description="What each neuron of a convolutional network sees, over a whole data set."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=run)
+        return sub
+
+    _add_settings(command("build", _build, "the main job: from images and a network to a sealed atlas"))
+    demo = command("demo", _demo, "train a small network on handwritten digits, build, verify and serve its atlas")
+    demo.add_argument("--out", default="demo-atlas", help="folder of the atlas (default: %(default)s)")
+    demo.add_argument("--port", type=int, default=8000, help="port to serve at (default: %(default)s)")
+    demo.add_argument("--no-serve", action="store_true", help="stop once the atlas is built and verified")
+    info = command("info", _info, "what an atlas is")
+    info.add_argument("dir", help="folder of a sealed atlas")
+    layers = command("layers", _layers, "layers of an atlas or of a network, with shapes and fields")
+    layers.add_argument("dir", nargs="?", help="folder of a sealed atlas")
+    layers.add_argument("--network", help="torchvision name, or FILE.py:FACTORY, instead of a folder")
+    layers.add_argument("--crop", type=int, help="side of the network's input (default: the network's own)")
+    verify = command("verify", _verify, "checksums, counts, references, order")
+    verify.add_argument("dir", help="folder of a sealed atlas")
+    verify.add_argument(
+        "--replay", type=int, default=0, metavar="N", help="run N examples again from the original files"
+    )
+    query = command("query", _query, "DuckDB over the tables by name")
+    query.add_argument("dir", help="folder of a sealed atlas")
+    query.add_argument("sql", help="for example: SELECT layer, count(*) FROM neurons GROUP BY layer")
+    query.add_argument("--format", choices=("table", "csv", "json", "arrow"), default="table", help="default: table")
+    neighbours = command("neighbours", _neighbours, "nearest images by code")
+    neighbours.add_argument("dir", help="folder of a sealed atlas")
+    neighbours.add_argument("image_id", type=int, help="image to start from")
+    neighbours.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """One option a setting: names, help and defaults come from `Settings`."""
+    for setting in fields(Settings):
+        kind = str(setting.type)
+        flags = [f"-{setting.name}" if len(setting.name) == 1 else f"--{setting.name.replace('_', '-')}"]
+        default = setting.default
+        shown = "" if default is MISSING else f" (default: {_shown(default)})"
+        options: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS}
+        options["help"] = (setting.metadata["help"] + shown).replace("%", "%%")
+        if setting.name == "images":
+            options["nargs"] = "+"
+        options["metavar"] = "SRC" if setting.name == "images" else setting.name.upper()
+        if kind.startswith("int"):
+            options["type"] = int
+        parser.add_argument(*flags, **options)
+    parser.add_argument(
+        "--plan", action="store_true", help="say what would be done, with predicted time; write nothing"
+    )
+    parser.add_argument("--config", metavar="FILE.toml", help="a file with the same names as keys; flags win")
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "see above" if False else "none"
+    return ",".join(map(str, default)) or "none" if isinstance(default, tuple) else str(default)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    known = {f.name for f in fields(Settings)}
+    given = {name: value for name, value in vars(options).items() if name in known}
+    from_file = read_toml(options.config) if options.config else {}
+    return from_mapping({**{k.replace("-", "_"): v for k, v in from_file.items()}, **given})
+
+
+def _build(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    if options.plan:
+        from jobs.predict import predict
+
+        print(predict(settings))
+        return 0
+    from jobs.build import build
+
+    digest = build(settings)
+    print(f"{settings.out}: sealed, digest {digest}")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from jobs.demo import demo
+
+    return demo(options.out, options.port, serve=not options.no_serve)
+
+
+def _info(options: argparse.Namespace) -> int:
+    import atlas
+    from jobs.show import info
+
+    print(info(atlas.open(options.dir)))
+    return 0
+
+
+def _layers(options: argparse.Namespace) -> int:
+    from jobs import show
+
+    if (options.dir is None) == (options.network is None):
+        raise SettingsError("layers: expected either a folder or --network")
+    if options.network:
+        print(show.network_layers(options.network, options.crop))
+        return 0
+    import atlas
+
+    print(show.atlas_layers(atlas.open(options.dir)))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from jobs.verify import verify
+
+    return verify(options.dir, options.replay)
+
+
+def _query(options: argparse.Namespace) -> int:
+    import atlas
+    from jobs.show import query
+
+    query(atlas.open(options.dir), options.sql, options.format)
+    return 0
+
+
+def _neighbours(options: argparse.Namespace) -> int:
+    import atlas
+
+    for row in atlas.open(options.dir).neighbours(options.image_id, options.k):
+        print(json.dumps(row, ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

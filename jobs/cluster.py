@@ -1,0 +1,70 @@
+"""Ray: an embedded one by default, a running cluster where `--address` names one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from atlas.settings import Settings
+from jobs.actors import Worker
+from jobs.plan import Plan
+from jobs.pool import Pool
+
+OBJECT_STORE = 256 * 2**20
+"""Bytes of the embedded object store: only winners and outcomes pass through it, never images."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers run at once, and how many decoding threads each has."""
+
+    count: int
+    decode_threads: int
+    gpus: float
+
+
+@contextmanager
+def cluster(settings: Settings) -> Iterator[Workers]:
+    """Ray for as long as the block runs; what was started here is stopped here."""
+    cores = os.cpu_count() or 1
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    own = not ray.is_initialized()
+    if own and settings.address:
+        ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+    elif own:
+        wanted = cores if settings.workers == "auto" else int(settings.workers)
+        ray.init(
+            num_cpus=max(wanted, cores),
+            object_store_memory=OBJECT_STORE,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    try:
+        yield _workers(settings)
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _workers(settings: Settings) -> Workers:
+    resources = ray.cluster_resources()
+    gpus = resources.get("GPU", 0.0) if settings.device != "cpu" else 0.0
+    cores = max(int(resources.get("CPU", 1)), 1)
+    count = int(settings.workers) if settings.workers != "auto" else int(gpus) or max(cores // settings.threads, 1)
+    spare = max((cores - count * settings.threads) // count, 1)
+    threads = spare if settings.decode_threads == "auto" else int(settings.decode_threads)
+    return Workers(count, threads, 1.0 if gpus else 0.0)
+
+
+def make_pool(plan: Plan, workers: Workers) -> Pool:
+    """A pool of workers that all know the plan."""
+    shared = ray.put(plan)
+    options = Worker.options(num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus)
+    return Pool(lambda: options.remote(shared, workers.decode_threads), workers.count, plan.settings.retries)
