@@ -152,7 +152,7 @@ def _put_aside(index: Index, file: Path) -> _Piece:
             if size:
                 stream.write(faiss.rev_swig_ptr(lists.get_codes(i), int(size) * index.code_size).tobytes())
                 stream.write(faiss.rev_swig_ptr(lists.get_ids(i), int(size)).tobytes())
-    fresh = faiss.ArrayInvertedLists(index.nlist, index.code_size)
+    fresh: Any = faiss.ArrayInvertedLists(index.nlist, index.code_size)
     fresh.this.disown()  # the index frees it
     index.replace_invlists(fresh, True)
     return _Piece(file, sizes, index.code_size + 8)
