@@ -84,7 +84,7 @@ class Preprocessing:
 def decode(body: bytes) -> Image.Image:
     """The image as stored, RGB, 8 bits. Raises `ImageError` with one of these reasons:
 
-    empty, not_an_image, truncated, broken, too_large, not_finite, unsupported.
+    empty, not_an_image, truncated, broken, too_large, not_finite.
 
     Grey is repeated to three channels; alpha is dropped; a palette, CMYK and one bit are converted; of an animation
     the first frame. 16-bit grey is scaled to 8 bits. 32-bit values: see `_to_8_bits`.
@@ -153,9 +153,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
     image.info.pop("transparency", None)
-    if image.mode != "RGB":
-        return image.convert("RGB")
-    return image.copy() if isinstance(image, GifImagePlugin.GifImageFile) else image
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
