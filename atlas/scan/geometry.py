@@ -22,7 +22,11 @@ FAR = 1 << 40
 
 
 class RefusalError(Exception):
-    """The field of a value is not one box of one stride; says why."""
+    """The field of a value is not one box of one stride; says why. `named`: with the operation and its module."""
+
+    def __init__(self, why: str, named: bool = False) -> None:
+        super().__init__(why)
+        self.named = named
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +47,15 @@ class Maps:
 
     def map(self, change: Callable[[Any], Any], dims: tuple[int, int] | None = None) -> Maps:
         """The same change to all five arrays (a reshape, a slice of channels, …)."""
-        low, high = (change(self.low[0]), change(self.low[1])), (change(self.high[0]), change(self.high[1]))
+        low, high = both(change, self.low), both(change, self.high)
         return replace(self, low=low, high=high, whole=change(self.whole), dims=dims or self.dims)
 
     def reduce(self, dims: Iterable[int], keep: bool = True) -> Maps:
         """The hull over channel dimensions."""
         axes = tuple(dims)
-        low = (self.low[0].min(axes, keepdims=True), self.low[1].min(axes, keepdims=True))
-        high = (self.high[0].max(axes, keepdims=True), self.high[1].max(axes, keepdims=True))
-        hull = replace(self, low=low, high=high, whole=self.whole.any(axes, keepdims=True))
+        low = both(lambda a: a.min(axes, keepdims=True), self.low)
+        high = both(lambda a: a.max(axes, keepdims=True), self.high)
+        hull = replace(self, low=low, high=high, whole=np.asarray(self.whole.any(axes, keepdims=True)))
         return hull if keep else hull.drop(axes)
 
     def drop(self, axes: Sequence[int]) -> Maps:
@@ -65,7 +69,7 @@ class Maps:
         lows[axis] = _settle(lows[axis] + low * strides[axis], FAR)
         highs[axis] = _settle(highs[axis] + high * strides[axis], -FAR)
         strides[axis] *= step
-        return replace(self, low=tuple(lows), high=tuple(highs), stride=tuple(strides))
+        return replace(self, low=(lows[0], lows[1]), high=(highs[0], highs[1]), stride=(strides[0], strides[1]))
 
     def spread(self, shape: Sequence[int]) -> Maps:
         """Broadcast to the shape of a result, whose dimensions are counted from the last."""
@@ -80,6 +84,11 @@ class Maps:
     def merged(self) -> bool:
         """Whether y and x are flattened into one dimension."""
         return self.dims[0] == self.dims[1]
+
+
+def both(change: Callable[[Any], Any], pair: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    """The same change along y and along x."""
+    return change(pair[0]), change(pair[1])
 
 
 class Whole:
@@ -113,10 +122,19 @@ def join(parts: Sequence[tuple[Seen, Sequence[int]]], shape: Sequence[int]) -> S
         return Whole()
     if not maps:
         return None
-    low = tuple(np.minimum.reduce([m.low[a] for m in maps]) for a in (0, 1))
-    high = tuple(np.maximum.reduce([m.high[a] for m in maps]) for a in (0, 1))
-    whole = np.logical_or.reduce([m.whole for m in maps])
-    return replace(align(maps), low=low, high=high, whole=whole)
+    hull = align(maps)
+    for each in maps[1:]:
+        low = np.minimum(hull.low[0], each.low[0]), np.minimum(hull.low[1], each.low[1])
+        high = np.maximum(hull.high[0], each.high[0]), np.maximum(hull.high[1], each.high[1])
+        hull = replace(hull, low=low, high=high, whole=hull.whole | each.whole)
+    return hull
+
+
+def concatenate(parts: Sequence[Maps], dim: int) -> Maps:
+    """Channels of several maps behind one another along a dimension that is not spatial."""
+    low = np.concatenate([p.low[0] for p in parts], dim), np.concatenate([p.low[1] for p in parts], dim)
+    high = np.concatenate([p.high[0] for p in parts], dim), np.concatenate([p.high[1] for p in parts], dim)
+    return replace(align(parts), low=low, high=high, whole=np.concatenate([p.whole for p in parts], dim))
 
 
 def _steady(maps: Maps, own: Sequence[int], shape: Sequence[int]) -> bool:
@@ -128,19 +146,19 @@ def _steady(maps: Maps, own: Sequence[int], shape: Sequence[int]) -> bool:
 
 
 def align(maps: Sequence[Maps]) -> Maps:
-    """One of several maps, with their common dimensions and strides. Raises where they differ."""
-    some = [m for m in maps if not m.whole.all()] or list(maps)
+    """The first of several maps, with the stride that all of them have. Raises where their axes or strides differ.
+
+    Maps that see nothing, or the whole input, have no stride of their own; nor has a map of one position.
+    """
     if len({m.dims for m in maps}) > 1:
         raise RefusalError("joins maps whose axes do not lie alike")
-    first = some[0]
-    strides = []
+    strides = [maps[0].stride[0], maps[0].stride[1]]
     for axis, name in enumerate("yx"):
-        seen = [m for m in some if (m.low[axis] < m.high[axis])[~m.whole].any()] or some
-        found = {m.stride[axis] for m in seen}
-        if len(found) > 1 and first.sizes[axis] > 1:
+        found = {m.stride[axis] for m in maps if ((m.low[axis] < m.high[axis]) & ~m.whole).any()}
+        if len(found) > 1 and maps[0].sizes[axis] > 1:
             raise RefusalError(f"joins paths of different strides along {name} ({', '.join(map(str, sorted(found)))})")
-        strides.append(max(found))
-    return replace(first, stride=(strides[0], strides[1]))
+        strides[axis] = max(found, default=strides[axis])
+    return replace(maps[0], stride=(strides[0], strides[1]))
 
 
 def window(
@@ -158,20 +176,11 @@ def window(
 def mix(maps: Maps, outputs: int, groups: int) -> Maps:
     """Each of `outputs` channels (dimension 1) sees all input channels of its group."""
 
-    def change(reduce: Callable[..., Any]) -> Callable[[Any], Any]:
-        def grouped(a: Any) -> Any:
-            hull = reduce(a.reshape(groups, -1), axis=1)
-            return np.repeat(hull, outputs // groups).reshape(1, outputs, 1, 1)
+    def grouped(fold: Callable[..., Any]) -> Callable[[Any], Any]:
+        return lambda a: np.repeat(fold(a.reshape(groups, -1), 1), outputs // groups).reshape(1, outputs, 1, 1)
 
-        return grouped
-
-    low, high, any_ = change(np.min), change(np.max), change(np.any)
-    return replace(
-        maps,
-        low=(low(maps.low[0]), low(maps.low[1])),
-        high=(high(maps.high[0]), high(maps.high[1])),
-        whole=any_(maps.whole),
-    )
+    low, high = both(grouped(np.min), maps.low), both(grouped(np.max), maps.high)
+    return replace(maps, low=low, high=high, whole=grouped(np.any)(maps.whole))
 
 
 def reshape(maps: Maps, old: Sequence[int], new: Sequence[int]) -> Seen:
@@ -183,7 +192,7 @@ def reshape(maps: Maps, old: Sequence[int], new: Sequence[int]) -> Seen:
     def find(size: int, behind: int, below: int) -> int | None:
         return next((d for d in range(below - 1, -1, -1) if new[d] == size and prod(new[d + 1 :]) == behind), None)
 
-    if y == x or y < x:
+    if y <= x:
         new_x = find(width, right, len(new))
         behind = right * width if y == x else prod(old[y + 1 :])
         new_y = None if new_x is None else find(height, behind, new_x)

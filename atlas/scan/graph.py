@@ -57,7 +57,8 @@ class Value:
 class Node:
     """One operation. `args` and `kwargs` hold `Ref`s for tensors; `inputs`, `outputs` are numbers of values.
 
-    `stack`: the module calls it ran in, outermost (the root) first. `pointwise`: an elementwise operation.
+    `stack`: the module calls it ran in, outermost (the root) first. `pointwise`: an elementwise operation. `random`: it
+    draws random numbers.
     """
 
     index: int
@@ -67,7 +68,8 @@ class Node:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     stack: tuple[Call, ...]
-    pointwise: bool
+    pointwise: bool = False
+    random: bool = False
 
     @property
     def where(self) -> str:
@@ -176,7 +178,8 @@ class _Tape:
 
     def _new(self, tensor: Tensor, producer: int | None) -> int:
         numbers = None
-        if tensor.dtype in (torch.int64, torch.int32) and tensor.dim() == 1 and tensor.numel() <= 65536:
+        small = tensor.dtype in (torch.int64, torch.int32) and tensor.dim() == 1 and tensor.numel() <= 65536
+        if small and tensor.device.type != "meta":
             with self.pause():
                 numbers = tuple(tensor.tolist())
         return self._add(tuple(tensor.shape), producer, numbers)
@@ -191,10 +194,11 @@ class _Tape:
             self.sharing.setdefault(_storage(tensor), []).append(tensor)
         self.current[id(tensor)] = value
 
-    def _node(self, op: str, args: Any, kwargs: Any, outputs: Sequence[int], pointwise: bool) -> Node:
+    def _node(self, op: str, args: Any, kwargs: Any, outputs: Sequence[int], tags: Any = ()) -> Node:
         """Append a node; `args` hold `Ref`s. The output values name `len(nodes)` as their producer already."""
         inputs = tuple(ref.value for ref in _leaves((args, kwargs), Ref))
-        node = Node(len(self.graph.nodes), op, args, kwargs, inputs, tuple(outputs), tuple(self.stack), pointwise)
+        kinds = torch.Tag.pointwise in tags, torch.Tag.nondeterministic_seeded in tags
+        node = Node(len(self.graph.nodes), op, args, kwargs, inputs, tuple(outputs), tuple(self.stack), *kinds)
         self.graph.nodes.append(node)
         return node
 
@@ -206,7 +210,7 @@ class _Tape:
             result = call()
             tensors = list({id(t): t for t in [*_leaves(result, Tensor), *written]}.values())
             values = [self._new(tensor, len(self.graph.nodes)) for tensor in tensors]
-            node = self._node(op, *refs, values, torch.Tag.pointwise in tags)
+            node = self._node(op, *refs, values, tags)
             for position, (tensor, value) in enumerate(zip(tensors, values, strict=True)):
                 self._bind(tensor, value)
                 base = next((s for s in sources if s is not tensor and _storage(s) == _storage(tensor)), None)
@@ -227,12 +231,16 @@ class _Tape:
             if _same_memory(written, other):
                 self.current[id(other)] = self.current[id(written)]
             elif base is not None and node is not None and id(base) in fresh:
-                old, new = node.inputs[0], self.current[id(base)]
-                args = _replace(node.args, lambda ref: new if ref.value == old else ref.value, Ref)
-                self._remake(other, node.op, args, node.outputs, position)
+                self._redo_view(base, node, position, other)
             else:
                 self._undo_view(written, other)
             fresh.add(id(other))
+
+    def _redo_view(self, base: Tensor, node: Node, position: int, view: Tensor) -> None:
+        """The value of an output of `node`, a view, after its base has got a new value."""
+        old, new = node.inputs[0], self.current[id(base)]
+        args = _replace(node.args, lambda ref: new if ref.value == old else ref.value, Ref)
+        self._remake(view, node.op, args, node.outputs, position)
 
     def _undo_view(self, written: Tensor, other: Tensor) -> None:
         """The value of `other` after a write through `written`, a view of it."""
@@ -251,7 +259,7 @@ class _Tape:
 
     def _remake(self, tensor: Tensor, op: str, args: Any, like: Sequence[int], position: int) -> None:
         values = [self._add(self.graph.values[v].shape, len(self.graph.nodes)) for v in like]
-        self._node(op, args, {}, values, False)
+        self._node(op, args, {}, values)
         self.current[id(tensor)] = values[position]
 
     def enter(self, name: str, arguments: Any) -> None:
@@ -269,9 +277,9 @@ class _Tape:
         record.single, record.end = isinstance(result, Tensor), len(self.graph.nodes)
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, tape: _Tape) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tape = tape
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -312,7 +320,7 @@ def trace(module: nn.Module, example: Tensor) -> Graph:
     tape = _Tape(graph)
     training = [(m, m.training) for m in module.modules()]
     with ExitStack() as stack:
-        stack.callback(lambda: [setattr(m, "training", mode) for m, mode in training])
+        stack.callback(_restore, training)
         for name, each in graph.modules.items():
             before = each.register_forward_pre_hook(_entering(tape, name), with_kwargs=True)
             after = each.register_forward_hook(lambda _m, _a, result: tape.leave(result))
@@ -337,6 +345,11 @@ def trace(module: nn.Module, example: Tensor) -> Graph:
         raise NetworkError(f"network: returns {found} for one image; expected one tensor of logits (1, classes)")
     graph.output = tape.value(result)
     return graph
+
+
+def _restore(training: list[tuple[nn.Module, bool]]) -> None:
+    for module, mode in training:
+        module.training = mode
 
 
 def _entering(tape: _Tape, name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -367,7 +380,7 @@ def _replace(tree: Any, number: Callable[[Any], int], kind: type = Tensor) -> An
 
 def _storage(tensor: Tensor) -> int:
     try:
-        return tensor.untyped_storage()._cdata
+        return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):  # sparse and the like: no memory that can be shared
         return -id(tensor)
 

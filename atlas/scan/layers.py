@@ -19,7 +19,7 @@ from torch import nn
 
 from atlas.errors import NetworkError
 from atlas.scan.graph import Call, Graph, ModuleCall, Node, trace
-from atlas.scan.receptive import field_of, see
+from atlas.scan.receptive import Sight, field_of, see
 from atlas.types import Layer
 
 BATCH_NORMS = frozenset(
@@ -32,6 +32,7 @@ BATCH_NORMS = frozenset(
         "_batch_norm_no_update",
     )
 )
+LIVE_NORMS = frozenset({"aten._native_batch_norm_legit", "aten._batch_norm_with_update"})
 SAME_VALUES = frozenset(
     f"aten.{name}"
     for name in (
@@ -89,19 +90,40 @@ def layers_of(graph: Graph, wanted: Sequence[str] = ("auto",), exclude: Sequence
     candidates = find_candidates(graph)
     if not candidates:
         raise NetworkError("network: has no convolution, linear layer or residual block to record")
+    _check_alone(graph)
     kept = set(choose_names([c.name for c in candidates], wanted, exclude))
-    seen = see(graph)
+    sight = see(graph)
     chosen = [c for c in candidates if c.name in kept]
-    return [_layer(graph, seen, index, candidate) for index, candidate in enumerate(chosen)]
+    return [_layer(graph, sight, index, candidate) for index, candidate in enumerate(chosen)]
 
 
-def _layer(graph: Graph, seen: dict, index: int, candidate: Candidate) -> Layer:  # type: ignore[type-arg]
+def _check_alone(graph: Graph) -> None:
+    """Raises `NetworkError` where an image's responses would depend on its batch, or on chance."""
+    for node in graph.nodes:
+        if node.index not in graph.live or not node.stack:
+            continue
+        module = graph.modules[node.stack[-1].module]
+        normalises = isinstance(module, nn.modules.batchnorm._BatchNorm) and node.op in (*BATCH_NORMS, *LIVE_NORMS)
+        if normalises and len(node.args) > 5 and node.args[5] is True:
+            raise NetworkError(
+                f"{node.where}: a batch norm without running statistics, so that responses to an image depend on the "
+                "other images of its batch; use one with track_running_stats"
+            )
+        if (
+            node.random and "attention" not in node.op
+        ):  # attention may draw; with a dropout of 0, as in eval, it does not
+            raise NetworkError(
+                f"{node.where}: {node.op} draws random numbers in eval mode; make the network answer alike"
+            )
+
+
+def _layer(graph: Graph, sight: Sight, index: int, candidate: Candidate) -> Layer:
     shape = graph.values[candidate.value].shape
     axis = len(shape) - 1 if candidate.kind == "linear" else 1
     if candidate.kind == "block" and len(shape) == 3:
         axis = 2  # (N, T, C): blocks of token networks
     positions = [n for d, n in enumerate(shape) if d not in (0, axis)]
-    height, width = ([1, 1] + positions)[-2:]
+    height, width = [1, 1, *positions][-2:]
     return Layer(
         index=index,
         name=candidate.name,
@@ -109,7 +131,7 @@ def _layer(graph: Graph, seen: dict, index: int, candidate: Candidate) -> Layer:
         channels=shape[axis],
         height=height,
         width=width,
-        field=field_of(graph, seen, candidate.value, candidate.name, axis),
+        field=field_of(graph, sight, candidate.value, candidate.name, axis),
         rectified=is_rectified(graph, candidate.value),
         module=candidate.hook.module,
         call=candidate.hook.number,

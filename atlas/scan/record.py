@@ -26,8 +26,8 @@ class _StopError(Exception):
 class Recorder:
     """A context in which each forward pass of `module` hands over the outputs of `layers`.
 
-    `take(layer, output)`: output as a view (N, C, H, W), or (N, C, 1, 1) of a linear layer; it is to be reduced or copied
-    at once, as an in-place operation may change it when `take` has returned. It runs in the grad mode of the caller.
+    `take(layer, output)`: output as a view (N, C, H, W), or (N, C, 1, 1) of a linear layer; it is to be reduced or
+    copied at once, as an in-place operation may change it when `take` has returned. The grad mode is the caller's.
     `inputs`: calls (module, number) whose first input is handed to `take_input` likewise, for the code.
     `stop`: `run(x)` ends the pass after the last of them. Threads need a recorder and a network each.
     """
