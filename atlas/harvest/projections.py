@@ -1,0 +1,192 @@
+"""Pictures in input space made backwards from one neuron at one position: deconvnet, guided, gradient.
+
+The network runs forward once, to the layer and no further; each kind is one way back through the same graph, with its
+rule at the rectifiers (`atlas.harvest.rules`). Many examples run together on aligned crops of one shape
+(`atlas.harvest.aligned`), in batches of one size a shape, so that a picture does not depend on what else was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from atlas.errors import NetworkError
+from atlas.harvest.aligned import Crop, Geometry, Images
+from atlas.harvest.rules import RULES, Rules
+from atlas.types import Layer
+
+
+class _Reached(Exception):
+    """The layer's output is there: the rest of the network need not run."""
+
+
+class _StopAt:
+    """Keeps the output of a layer and stops the forward pass there. Leaves no hook behind."""
+
+    def __init__(self, module: nn.Module, layer: Layer) -> None:
+        self._module, self._layer, self._calls = module, layer, 0
+        self._output: Any = None
+
+    def __enter__(self) -> _StopAt:
+        self._handle = self._module.get_submodule(self._layer.module).register_forward_hook(self._take)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.remove()
+        self._output = None
+
+    def _take(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._calls += 1
+        if self._calls == self._layer.call:
+            self._output = output
+            raise _Reached
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The layer's output as (N, C, h, w)."""
+        self._calls, self._output = 0, None
+        try:
+            self._module(inputs)
+        except _Reached:
+            pass
+        output, self._output = self._output, None
+        if not isinstance(output, Tensor):
+            raise NetworkError(
+                f"layer {self._layer.name}: module {self._layer.module!r} was called {self._calls} times and gave no "
+                f"tensor at call {self._layer.call}; name another layer"
+            )
+        output = output.movedim(self._layer.channel_axis, 1) if self._layer.channel_axis != 1 else output
+        return output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
+
+
+@contextmanager
+def as_in_a_run(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode, its parameters without gradients; modes and flags are restored, also after an error."""
+    modes = [(m, m.training) for m in module.modules()]
+    flags = [(p, p.requires_grad) for p in module.parameters()]
+    try:
+        for m, _ in modes:
+            m.training = False
+        for p, _ in flags:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+        for p, flag in flags:
+            p.requires_grad_(flag)
+
+
+def _backward(
+    module: nn.Module, layer: Layer, inputs: Tensor, at: tuple[Tensor, Tensor, Tensor], kinds: Sequence[str], seeds: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Values (N,) of the layer at `at` = channels, y, x (N,) each, and a map (N, 3, h, w) a kind."""
+    strict = any(not RULES[kind].linear for kind in kinds)
+    with torch.inference_mode(False), torch.enable_grad(), _StopAt(module, layer) as stop:
+        # Tensors made in inference mode cannot take part in differentiation: copies can.
+        at, seeds = (at[0].clone(), at[1].clone(), at[2].clone()), seeds.clone()
+        leaf = (inputs.clone() if inputs.is_inference() else inputs.detach()).requires_grad_(True)
+        with Rules(module, strict) as rules:
+            # A copy: a network may write into its input, which a leaf refuses.
+            output = stop(leaf.clone())
+        values = output[(torch.arange(len(inputs), device=inputs.device), *at)]  # (N,)
+        maps = {}
+        for number, kind in enumerate(kinds):
+            rules.rule = RULES[kind]
+            maps[kind] = torch.autograd.grad(
+                values, leaf, seeds.to(values), retain_graph=number + 1 < len(kinds), materialize_grads=True
+            )[0]
+        return values.detach(), maps
+
+
+def project(
+    module: nn.Module, layer: Layer, inputs: Tensor, positions: Tensor, channels: Tensor, kinds: Sequence[str],
+    seeds: Tensor,
+) -> dict[str, Tensor]:  # fmt: skip
+    """One map (N, 3, h, w) a kind of `RULES`: what goes back to `inputs` (N, 3, h, w) from one neuron each.
+
+    `positions` (N, 2) are y and x in the layer's map for these inputs, `channels` (N,), `seeds` (N,) what the way back
+    starts with: 1, or −1 for a smallest response. The network is left as it was. Raises `NetworkError` where deconvnet
+    or guided is asked for and the network bends the signal otherwise than by a rectifier.
+    """
+    at = (channels, positions[:, 0], positions[:, 1])
+    with as_in_a_run(module):
+        return _backward(module, layer, inputs, at, kinds, seeds)[1]
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a picture is wanted of: row of the images, channel, position in the whole image's map, 1 or −1 (min)."""
+
+    image: int
+    channel: int
+    y: int
+    x: int
+    sign: int = 1
+
+
+@dataclass(frozen=True)
+class Projected:
+    """The maps of example number `index`, float32 (3, h, w) on exactly its field's box, 0 outside the image."""
+
+    index: int
+    crop: Crop
+    response: float
+    maps: Mapping[str, NDArray[np.float32]]
+
+
+def batches(
+    examples: Iterable[tuple[int, Example]], geometry: Geometry, size: int
+) -> Iterator[list[tuple[int, Example, Crop]]]:
+    """The examples by crop shape, each list of one shape and no longer than `size`; shapes from small to large."""
+    shapes: dict[tuple[int, int], list[tuple[int, Example, Crop]]] = {}
+    for index, example in examples:
+        crop = geometry.crop(example.y, example.x)
+        shapes.setdefault((crop.height, crop.width), []).append((index, example, crop))
+    for shape in sorted(shapes):
+        group = shapes[shape]
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def project_examples(
+    module: nn.Module, layer: Layer, geometry: Geometry, images: Images, examples: Sequence[Example],
+    kinds: Sequence[str], batch_size: int,
+) -> Iterator[Projected]:  # fmt: skip
+    """The maps of all `examples` of a layer, a batch at a time, in an order that depends on the examples alone.
+
+    Every call of the network has `batch_size` rows; missing ones are filled and dropped. Raises as `project` does.
+    """
+    with as_in_a_run(module):
+        for group in batches(enumerate(examples), geometry, batch_size):
+            inputs = images.cut([(e.image, crop) for _, e, crop in group], batch_size)  # (B, 3, h, w)
+            rows = group + [group[0]] * (batch_size - len(group))
+            channels, ys, xs, seeds = (
+                torch.tensor(column, device=inputs.device)
+                for column in zip(*((e.channel, crop.y, crop.x, e.sign) for _, e, crop in rows), strict=True)
+            )
+            values, maps = _backward(module, layer, inputs, (channels, ys, xs), kinds, seeds)
+            responses = values.float().cpu().numpy()
+            arrays = {kind: m.cpu().numpy() for kind, m in maps.items()}
+            for row, (index, _, crop) in enumerate(group):
+                yield Projected(
+                    index, crop, float(responses[row]),
+                    {kind: on_field(a[row], crop, images.height, images.width) for kind, a in arrays.items()},
+                )  # fmt: skip
+
+
+def on_field(crop_map: NDArray[Any], crop: Crop, height: int, width: int) -> NDArray[Any]:
+    """A map (3, h, w) of a crop, laid on its field's box (3, field height, field width), 0 outside the image."""
+    out = np.zeros((crop_map.shape[0], crop.field_height, crop.field_width), crop_map.dtype)
+    rows, columns, crop_rows, crop_columns = crop.inside(height, width)
+    out[:, rows, columns] = crop_map[:, crop_rows, crop_columns]
+    return out

@@ -1,0 +1,557 @@
+"""The three rules against hand-computed maps, Captum, and a slow version written from the papers."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from atlas.errors import NetworkError
+from atlas.harvest.projections import as_in_a_run, project
+from atlas.harvest.rules import RULES, Rules
+from atlas.scan.network import import_torchvision
+from atlas.types import PROJECTIONS, Axis, Field, Layer
+from tests.naive_projections import Projector
+
+KINDS = ("deconvnet", "guided", "gradient")
+_ANY = Field(Axis(1, 1, 0), Axis(1, 1, 0))
+
+
+def layer_of(name: str, call: int = 1) -> Layer:
+    """A layer that is only stopped at: its field does not matter here."""
+    return Layer(0, name, "conv", 1, 1, 1, _ANY, True, name, call)
+
+
+def picture(net: nn.Module, layer: str, x: Tensor, at: tuple[int, int, int], seed: float = 1.0) -> dict[str, Tensor]:
+    """All three kinds for one image (1, 3, H, W) and `at` = channel, y, x."""
+    return project(
+        net, layer_of(layer), x, torch.tensor([at[1:]]), torch.tensor(at[:1]), KINDS, torch.tensor([seed])
+    )
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(1)
+    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    net: nn.Module = getattr(import_torchvision().models, name)(weights=None, **extra)
+    if name.startswith(("alexnet", "vgg")):  # the same shape of classifier, without its 100 million weights
+        first = net.classifier[1 if name == "alexnet" else 0].in_features  # type: ignore[index]
+        small = (nn.Dropout(), nn.Linear(first, 32), nn.ReLU(True), nn.Dropout(), nn.Linear(32, 32), nn.ReLU(True))
+        net.classifier = nn.Sequential(*small, nn.Linear(32, 10))
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):  # batch norms that do something
+            nn.init.uniform_(m.weight, 0.5, 1.5)
+            nn.init.normal_(m.bias, 0, 0.3)
+            nn.init.normal_(m.running_mean, 0, 0.1)  # type: ignore[arg-type]
+            nn.init.uniform_(m.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+        if isinstance(m, nn.Conv2d | nn.Linear) and extra:
+            nn.init.kaiming_normal_(m.weight)
+    return net.eval().double()
+
+
+# ---- hand-computed 4 × 4 maps
+
+
+class Hand(nn.Module):
+    """A rectifier between two 1 × 1 weights: h = relu(a), out = h · w, so that each rule can be worked out by eye."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 1, 1, bias=False)
+        self.last = nn.Conv2d(1, 1, 4, bias=False)
+        self.first.weight.data.copy_(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.relu(self.first(x)))  # type: ignore[no-any-return]
+
+
+_INPUT = [[1, -2, 3, 0], [-1, 2, -3, 4], [5, 6, -7, -8], [0.5, -0.5, 9, -9]]
+_WEIGHT = [[1, 2, -3, 4], [5, -6, -7, 8], [-1, 1, 2, -2], [3, 4, -5, 6]]
+_BY_HAND = {
+    # the weight where it is positive, whatever the input was
+    "deconvnet": [[1, 2, 0, 4], [5, 0, 0, 8], [0, 1, 2, 0], [3, 4, 0, 6]],
+    # the weight where it is positive and the input is above 0
+    "guided": [[1, 0, 0, 0], [0, 0, 0, 8], [0, 1, 0, 0], [3, 0, 0, 0]],
+    # the weight where the input is above 0
+    "gradient": [[1, 0, -3, 0], [0, -6, 0, 8], [-1, 1, 0, 0], [3, 0, -5, 0]],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rule_by_hand(kind: str) -> None:
+    net = Hand()
+    net.last.weight.data.copy_(torch.tensor(_WEIGHT).view(1, 1, 4, 4))
+    x = torch.zeros(1, 3, 4, 4)
+    x[0, 0] = torch.tensor(_INPUT)
+    got = picture(net, "last", x, (0, 0, 0))[kind]
+    assert got[0, 0].tolist() == _BY_HAND[kind]
+    assert not got[0, 1:].any()
+
+
+def test_side_min_is_seeded_with_minus_one() -> None:
+    net = Hand()
+    net.last.weight.data.copy_(torch.tensor(_WEIGHT).view(1, 1, 4, 4))
+    x = torch.zeros(1, 3, 4, 4)
+    x[0, 0] = torch.tensor(_INPUT)
+    got = picture(net, "last", x, (0, 0, 0), seed=-1.0)
+    assert got["deconvnet"][0, 0].tolist() == [[0, 0, 3, 0], [0, 6, 7, 0], [1, 0, 0, 2], [0, 0, 5, 0]]
+    assert torch.equal(got["gradient"], -picture(net, "last", x, (0, 0, 0))["gradient"])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_first_of_equal_inputs_is_the_switch(layout: torch.memory_format) -> None:
+    class Pool(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+            self.out = nn.Conv2d(3, 1, 1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.pool(x))  # type: ignore[no-any-return]
+
+    net = Pool()
+    nn.init.ones_(net.out.weight)
+    x = torch.zeros(1, 3, 6, 6).contiguous(memory_format=layout)
+    for y, left, expected in ((0, 0, (0, 0)), (1, 2, (2, 4)), (2, 1, (4, 2))):
+        got = picture(net, "out", x, (0, y, left))["deconvnet"]
+        assert got[0, 0].nonzero().tolist() == [list(expected)]
+        assert got.sum() == 3
+
+
+# ---- every form of a rectifier
+
+
+def _inplace_function(x: Tensor) -> Tensor:
+    F.relu(x, inplace=True)
+    return x
+
+
+_FORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "F.relu": F.relu,
+    "torch.relu": torch.relu,
+    "Tensor.relu": lambda x: x.relu(),
+    "relu_": lambda x: x.relu_(),
+    "torch.relu_": torch.relu_,
+    "F.relu inplace": lambda x: F.relu(x, inplace=True),
+    "in place, result unused": _inplace_function,
+    "nn.ReLU": nn.ReLU(),
+    "nn.ReLU inplace": nn.ReLU(inplace=True),
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp_": lambda x: x.clamp_(0),
+    "clamp_min": lambda x: torch.clamp_min(x, 0),
+    "clip": lambda x: torch.clip(x, min=0.0),
+    "threshold": lambda x: F.threshold(x, 0, 0),
+    "nn.Threshold": nn.Threshold(0, 0, inplace=True),
+    "hardtanh": nn.Hardtanh(0, 1e9),
+    "keyword": lambda x: F.relu(input=x),
+}
+_CAPPED: dict[str, Callable[[Tensor], Tensor]] = {
+    "F.relu6": F.relu6,
+    "nn.ReLU6": nn.ReLU6(),
+    "nn.ReLU6 inplace": nn.ReLU6(inplace=True),
+    "hardtanh": lambda x: F.hardtanh(x, 0.0, 6.0),
+    "hardtanh_": lambda x: F.hardtanh_(x, 0.0, 6.0),
+    "clamp": lambda x: x.clamp(0, 6),
+    "clamp_": lambda x: torch.clamp_(x, 0.0, 6.0),
+}
+
+
+class Formed(nn.Module):
+    """Two convolutions with a rectifier of any form, called twice (as a reused module is)."""
+
+    def __init__(self, form: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 3)
+        self.form = form
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x) * 4 + 1
+        y = self.form(y)
+        return self.c(self.form(self.b(y)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("forms", "twin"), [(_FORMS, "F.relu"), (_CAPPED, "F.relu6")])
+def test_every_form_of_a_rectifier_is_governed(forms: dict[str, Callable[[Tensor], Tensor]], twin: str) -> None:
+    x = torch.randn(1, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2
+    expected = picture(Formed(forms[twin]), "c", x, (1, 3, 4))
+    assert not torch.equal(expected["deconvnet"], expected["gradient"])
+    for name, form in forms.items():
+        net = Formed(form)
+        got = picture(net, "c", x, (1, 3, 4))
+        for kind in KINDS:
+            assert torch.equal(got[kind], expected[kind]), (name, kind)
+
+
+def test_capped_rectifier_by_rule() -> None:
+    x = torch.tensor([-1.0, 1.0, 7.0, -1.0, 1.0, 7.0]).requires_grad_()
+    signal = torch.tensor([2.0, 2.0, 2.0, -2.0, -2.0, -2.0])
+    with Rules(nn.Identity(), True) as rules:
+        y = F.relu6(x)
+    expected = {"deconvnet": [2, 2, 2, 0, 0, 0], "guided": [0, 2, 0, 0, 0, 0], "gradient": [0, 2, 0, 0, -2, 0]}
+    for kind in KINDS:
+        rules.rule = RULES[kind]
+        assert torch.autograd.grad(y, x, signal, retain_graph=True)[0].tolist() == expected[kind]
+
+
+@pytest.mark.parametrize("form", [nn.LeakyReLU(0.5), nn.LeakyReLU(0.5, inplace=True), nn.PReLU(init=0.5)])
+def test_leaky_rectifier_by_rule(form: nn.Module) -> None:
+    x = torch.tensor([[-4.0, 4.0, -4.0, 4.0]]).requires_grad_()
+    signal = torch.tensor([[2.0, 2.0, -2.0, -2.0]])
+    with Rules(form, True) as rules:
+        y = form(x.clone())
+    assert y.tolist() == [[-2, 4, -2, 4]]
+    expected = {"deconvnet": [2, 2, -1, -1], "guided": [1, 2, -0.5, -1], "gradient": [1, 2, -1, -2]}
+    for kind in KINDS:
+        rules.rule = RULES[kind]
+        assert torch.autograd.grad(y, x, signal, retain_graph=True)[0].tolist() == [expected[kind]]
+
+
+def test_prelu_with_a_slope_a_channel() -> None:
+    form = nn.PReLU(2)
+    form.weight.data.copy_(torch.tensor([0.0, 0.5]))
+    x = torch.full((1, 2, 1, 1), -1.0).requires_grad_()
+    with Rules(form, True) as rules:
+        y = form(x)
+    rules.rule = RULES["guided"]
+    assert torch.autograd.grad(y, x, torch.ones_like(y))[0].flatten().tolist() == [0.0, 0.5]
+
+
+# ---- what is refused
+
+
+class Bent(nn.Module):
+    def __init__(self, bend: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.block = _Block(bend)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(self.head(self.block(self.stem(x))), 1)
+
+
+class _Block(nn.Module):
+    def __init__(self, bend: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.bend = bend
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bend(x)
+
+
+_BENDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": nn.GELU(),
+    "hardswish": nn.Hardswish(),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "elu": nn.ELU(),
+    "softplus": F.softplus,
+    "hardtanh": lambda x: F.hardtanh(x, -1, 1),
+    "mul": lambda x: x * x.mean((2, 3), keepdim=True),
+    "div": lambda x: x / x.mean((2, 3), keepdim=True),
+    "gt": lambda x: x * (x > 0),
+    "where": lambda x: torch.where(x.detach() > 0, x, -x),
+    "maximum": lambda x: torch.maximum(x, -x),
+    "group_norm": nn.GroupNorm(2, 4),
+    "matmul": lambda x: torch.matmul(x, x.transpose(2, 3)),
+}
+
+
+@pytest.mark.parametrize("operation", _BENDS)
+def test_another_non_linearity_is_refused_by_name_and_gradient_still_works(operation: str) -> None:
+    torch.manual_seed(0)
+    net = Bent(_BENDS[operation])
+    x = torch.randn(1, 3, 8, 8)
+    at = (torch.tensor([[1, 1]]), torch.tensor([0]))
+    with pytest.raises(NetworkError, match=rf"{operation}.* in block"):
+        project(net, layer_of("head"), x, *at, ["deconvnet"], torch.ones(1))
+    got = project(net, layer_of("head"), x, *at, ["gradient"], torch.ones(1))["gradient"]
+    leaf = x.clone().requires_grad_()
+    value = net.head(net.block(net.stem(leaf)))[0, 0, 1, 1]
+    assert torch.allclose(got, torch.autograd.grad(value, leaf)[0])
+
+
+def test_what_comes_after_the_layer_does_not_matter() -> None:
+    net = Bent(F.silu)
+    got = project(
+        net, layer_of("stem"), torch.randn(1, 3, 8, 8), torch.tensor([[1, 1]]), torch.tensor([0]), KINDS, torch.ones(1)
+    )
+    assert got["guided"].any()
+
+
+def test_a_layer_that_is_not_reached_is_refused() -> None:
+    net = Hand()
+    with pytest.raises(NetworkError, match="called 1 times"):
+        project(
+            net, layer_of("first", 2), torch.zeros(1, 3, 4, 4), torch.tensor([[0, 0]]), torch.tensor([0]), KINDS,
+            torch.ones(1),
+        )  # fmt: skip
+
+
+# ---- nothing remains
+
+
+def _state(net: nn.Module) -> list[Any]:
+    return [
+        *((n, m.training, len(m._forward_hooks), len(m._backward_hooks)) for n, m in net.named_modules()),
+        *((n, p.requires_grad, p.grad is None, p._version) for n, p in net.named_parameters()),
+        *((n, b._version, b.clone().tolist()) for n, b in net.named_buffers()),
+    ]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_remains_on_the_network(fails: bool) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 1))
+    net.train()
+    net[3].requires_grad_(False)
+    before = _state(net)
+    x = torch.randn(2, 3, 8, 8)
+    kept = x.clone()
+    arguments = (x, torch.zeros(2, 2, dtype=torch.long), torch.tensor([0, 9 if fails else 1]), KINDS, torch.ones(2))
+    if fails:
+        with pytest.raises(IndexError):
+            project(net, layer_of("3"), *arguments)
+    else:
+        project(net, layer_of("3"), *arguments)
+    assert _state(net) == before
+    assert torch.equal(x, kept)
+    assert not x.requires_grad
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_a_network_that_writes_into_its_input_or_runs_without_gradients() -> None:
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Conv2d(3, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x.sub_(0.5).relu_()
+            return self.out(x)  # type: ignore[no-any-return]
+
+    x, net = torch.ones(1, 3, 2, 2), Writes()
+    with torch.inference_mode():
+        got = picture(net, "out", x, (0, 0, 0))
+        again = picture(net, "out", x.clone(), (0, 0, 0))
+    assert torch.equal(got["guided"], again["guided"])
+    assert got["guided"].any()
+    assert torch.equal(x, torch.ones(1, 3, 2, 2))
+
+
+# ---- against Captum, in float64
+
+
+def _captum(net: nn.Module, layer: str, x: Tensor, at: tuple[int, int, int], kind: str) -> Tensor:
+    from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
+
+    for m in net.modules():
+        if isinstance(m, nn.ReLU):
+            m.inplace = False
+    selector = at if "." in layer or layer.startswith(("layer", "conv")) else at[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "gradient":
+            method: Any = NeuronGradient(net, net.get_submodule(layer))
+        else:
+            method = {"deconvnet": NeuronDeconvolution, "guided": NeuronGuidedBackprop}[kind](
+                net, net.get_submodule(layer)
+            )
+        found: Tensor = method.attribute(x.clone(), selector)
+    return found.detach()
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm()) if b.norm() > 0 else float(a.norm())
+
+
+CASES: dict[str, tuple[str, ...]] = {
+    "alexnet": ("features.0", "features.6", "features.10", "classifier.6"),
+    "vgg16": ("features.2", "features.14", "features.28", "classifier.4"),
+    "vgg16_bn": ("features.1", "features.21", "features.41"),
+    "squeezenet1_0": ("features.0", "features.5.expand3x3", "features.12.squeeze", "classifier.1"),
+    "squeezenet1_1": ("features.4.expand1x1", "features.12.expand3x3"),
+    "resnet18": ("conv1", "layer2.0.downsample.1", "layer3.1", "layer4.1.conv2", "fc"),
+    "resnet50": ("layer1.2", "layer3.4.conv2", "layer4.0"),
+    "densenet121": ("features.conv0", "features.denseblock2.denselayer3.conv1", "features.denseblock4.denselayer2.conv2"),
+    "mnasnet0_5": ("layers.8.0.layers.6", "layers.12.2"),
+    "shufflenet_v2_x0_5": ("stage2.1.branch2.3", "stage4.0", "conv5.1"),
+}
+_QUICK = ("squeezenet1_1",)
+
+
+def _check_captum(name: str) -> None:
+    net = network(name)
+    x = torch.randn(1, 3, 96, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    for layer in CASES[name]:
+        value = _output(net, layer, x)
+        channel = int(value.flatten(2).amax(2)[0].argmax()) if value.ndim == 4 else int(value[0].argmax())
+        places = [(value.shape[2] // 2, value.shape[3] // 3), (0, value.shape[3] - 1)] if value.ndim == 4 else [(0, 0)]
+        for y, left in places:
+            at = (channel, y, left)
+            got = picture(net, layer, x, at)
+            for kind in KINDS:
+                expected = _captum(net, layer, x, at, kind) if value.ndim == 4 else _captum_unit(net, layer, x, at, kind)
+                assert relative(got[kind], expected) <= 1e-9, (name, layer, at, kind)
+
+
+def _output(net: nn.Module, layer: str, x: Tensor) -> Tensor:
+    kept: list[Tensor] = []
+    handle = net.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o.detach().clone()))
+    with torch.no_grad():
+        net(x)
+    handle.remove()
+    return kept[0]
+
+
+def _captum_unit(net: nn.Module, layer: str, x: Tensor, at: tuple[int, int, int], kind: str) -> Tensor:
+    from captum.attr import Deconvolution, GuidedBackprop, Saliency
+
+    for m in net.modules():
+        if isinstance(m, nn.ReLU):
+            m.inplace = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "gradient":
+            found: Tensor = Saliency(net).attribute(x.clone(), at[0], abs=False)
+        else:
+            found = {"deconvnet": Deconvolution, "guided": GuidedBackprop}[kind](net).attribute(x.clone(), at[0])
+    return found.detach()
+
+
+@pytest.mark.parametrize("name", _QUICK)
+def test_against_captum(name: str) -> None:
+    _check_captum(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in CASES if n not in _QUICK])
+def test_against_captum_on_the_list(name: str) -> None:
+    _check_captum(name)
+
+
+# ---- against the slow version, where Captum gives the plain gradient
+
+NAIVE: dict[str, tuple[str, ...]] = {
+    "squeezenet1_1": ("features.6.expand3x3",),
+    "mobilenet_v2": ("features.3.conv.1.0", "features.7.conv.3", "features.18.0"),
+    "googlenet": ("conv2.bn", "inception3b.branch3.1.bn", "inception4d.branch4.1.conv"),
+    "inception_v3": ("Mixed_5d.branch_pool.bn", "Mixed_6b.branch7x7_3.bn", "Mixed_7a.branch7x7x3_4.conv"),
+}
+
+
+def _check_naive(net: nn.Module, layers: tuple[str, ...], x: Tensor) -> None:
+    naive = Projector(net)
+    for layer in layers:
+        value = _output(net, layer, x)
+        channel = int(value.flatten(2).amax(2)[0].argmax())
+        for y, left in ((value.shape[2] // 2, value.shape[3] // 3), (value.shape[2] - 1, 0)):
+            got = picture(net, layer, x, (channel, y, left))
+            for kind in KINDS:
+                expected = naive.project(x, layer, channel, y, left, kind)
+                assert relative(got[kind], expected) <= 1e-9, (layer, kind)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2"])
+def test_against_the_slow_version(name: str) -> None:
+    _check_naive(network(name), NAIVE[name][:1], torch.randn(1, 3, 64, 64, dtype=torch.float64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v2", "googlenet", "inception_v3"])
+def test_against_the_slow_version_on_the_list(name: str) -> None:
+    x = torch.randn(1, 3, 107, 107, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    _check_naive(network(name), NAIVE[name], x)
+
+
+@pytest.mark.data
+def test_resnet20_against_the_slow_version(data: Path) -> None:
+    from safetensors.torch import load_file
+
+    spec = importlib.util.spec_from_file_location("users_resnet20", data / "cifar10/resnet20.py")
+    assert spec is not None
+    assert spec.loader is not None
+    users = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(users)
+    net = users.net().eval()
+    net.load_state_dict(load_file(data / "cifar10/resnet20.safetensors"))
+    x = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    _check_naive(net.double(), ("layer1.1.bn2", "layer2.0.bn1", "layer3.0.bn2", "layer3.2.bn2"), x)
+
+
+def test_captum_gives_the_plain_gradient_on_functional_rectifiers() -> None:
+    """Why the slow version is needed: the same network with `F.relu` instead of modules."""
+    x = torch.randn(1, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    net = Formed(F.relu)
+    got = picture(net, "c", x, (1, 3, 4))
+    from captum.attr import NeuronDeconvolution
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = NeuronDeconvolution(net, net.c).attribute(x.clone(), (1, 3, 4))
+    assert relative(theirs, got["gradient"]) <= 1e-9
+    assert relative(theirs, got["deconvnet"]) > 0.1
+
+
+# ---- float32
+
+
+class _NearTies(torch.overrides.TorchFunctionMode):
+    """Counts rectifier inputs, and gaps between the two largest inputs of a pool, within 1e-5 of the tensor's scale."""
+
+    count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.relu:
+            x = args[0]
+            self.count += int((x.abs() < 1e-5 * x.abs().max()).sum())
+        if func is F.max_pool2d:
+            x, kernel, stride = args[0], args[1], (kwargs or {})["stride"]
+            windows = F.pad(x, (0, kernel, 0, kernel), value=-1e30).unfold(2, kernel, stride).unfold(3, kernel, stride)
+            top = windows.flatten(4).topk(2).values
+            gap = top[..., 0] - top[..., 1]
+            self.count += int(((gap < 1e-5 * x.abs().max()) & (gap > 0)).sum())
+        return func(*args, **(kwargs or {}))
+
+
+def test_float32_agrees_save_counted_near_ties(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(1)
+    net = network("squeezenet1_1")
+    x = torch.randn(8, 3, 64, 64, dtype=torch.float64)
+    ties = differing = 0
+    for row in x:
+        image = row[None]
+        exact = picture(net, "features.4.expand3x3", image, (3, 3, 3))
+        near = picture(net.float(), "features.4.expand3x3", image.float(), (3, 3, 3))
+        net.double()
+        with _NearTies() as counter, torch.no_grad():
+            net(image)
+        wrong = [k for k in KINDS if relative(near[k].double(), exact[k]) > 1e-5]
+        assert not wrong or counter.count > 0
+        ties += counter.count
+        differing += bool(wrong)
+    with capsys.disabled():
+        print(f" [{differing} of 8 differ by more than 1e-5 in float32; near ties: {ties}]", end="")
+    assert differing <= 2
+
+
+def test_rules_are_the_kinds_that_can_be_asked_for() -> None:
+    assert tuple(RULES) == PROJECTIONS
+    assert all(rule.name == name and rule.source for name, rule in RULES.items())
+
+
+def test_flags_are_restored_after_an_exception() -> None:
+    net = nn.Linear(2, 2).train()
+    with pytest.raises(ZeroDivisionError), as_in_a_run(net):
+        assert not net.training
+        1 / 0  # noqa: B018
+    assert net.training
+    assert all(p.requires_grad for p in net.parameters())
