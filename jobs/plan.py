@@ -59,7 +59,8 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes two builds the same one: everything its contents depend on, as plain JSON values."""
         kept = self.settings.identity()
-        for name in ("images", "class_names", "network", "weights"):  # paths: their contents count instead
+        paths = ("images", "class_names", "network", "weights")  # their contents count instead
+        for name in (*paths, *asdict(self.preprocessing)):
             kept.pop(name)
         kept |= {f"preprocessing_{k}": v for k, v in asdict(self.preprocessing).items()}
         kept |= {"manifest": self.manifest_digest, "count": self.count, **self.network}

@@ -55,6 +55,7 @@ def publish(
     for name in ("filters", "sanity"):
         if not folder.exists(layout.table(name)):
             tables.write(folder, name, schema.SCHEMAS[name].empty_table())
+    folder.sweep()  # a unit that ran twice may have left half a file
     about = seal.seal(folder, _about(plan, gathered, codes, seconds, redone))
     folder.remove(layout.WORK)
     return str(about["digest"])
