@@ -1,0 +1,123 @@
+"""An atlas opened from a sealed folder: DuckDB relations by name, one neuron, one image, pictures, neighbours."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atlas.errors import FolderError
+from atlas.read import verify
+from atlas.store import layout, seal
+from atlas.store.files import Folder
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from atlas.read.examples import Examples
+    from atlas.read.images import Images
+    from atlas.read.layers import Layers
+    from atlas.read.neurons import Neurons
+    from atlas.read.pictures import Packs
+    from atlas.read.relations import Relations
+
+NAMES = (*layout.TABLES, *layout.PARTED)
+
+
+class Store:
+    """The tables that the service reads, laid out for reading one neuron or image at a time."""
+
+    def __init__(self, root: Path) -> None:
+        from atlas.read.examples import Examples
+        from atlas.read.images import Images
+        from atlas.read.layers import Layers
+        from atlas.read.neurons import Neurons
+        from atlas.read.pictures import Packs
+        from atlas.read.relations import Relations
+
+        self.layers: Layers = Layers(root)
+        self.packs: Packs = Packs(root)
+        self.images: Images = Images(root, self.packs)
+        self.neurons: Neurons = Neurons(root, self.layers)
+        self.examples: Examples = Examples(root, self.layers, self.images, self.packs)
+        self.relations: Relations = Relations(root, self.layers, self.images, self.packs.whys)
+        self.filters: list[tuple[int, str, Any]] = _filters(root, self.layers, self.packs)
+        self.images.forget()
+        self.packs.check_sizes()
+        self.packs.seal()
+
+    def close(self) -> None:
+        for each in (self.packs, self.images, self.neurons, self.examples, self.relations):
+            each.close()
+
+
+def _filters(root: Path, layers: Layers, packs: Packs) -> list[tuple[int, str, Any]]:
+    """Neuron, kind and place of each filter that was drawn."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(root / layout.table("filters"))
+    numbers = layers.numbers("filters", table["layer"].combine_chunks(), table["channel"])
+    columns = packs.columns(table["picture"], seeded=False)
+    places = [packs.place(columns, row)._replace(seed=None, scale=None) for row in range(len(table))]
+    return sorted(zip(numbers.tolist(), table["kind"].to_pylist(), places, strict=True), key=lambda each: each[:2])
+
+
+class Atlas:
+    """A sealed atlas on this machine's disk. `atlas.neurons`, `atlas.examples`, … are DuckDB relations.
+
+    `verify`: the tables and the index are compared with SHA256SUMS first. Raises `FolderError` where the folder is
+    not a sealed atlas, or not a sound one.
+    """
+
+    def __init__(self, location: str | Path, *, verify: bool = True) -> None:
+        self.folder = Folder(str(location))
+        self.root = self.folder.local("")
+        self.about: dict[str, Any] = seal.read_about(self.folder)
+        self._lock = threading.Lock()
+        if verify:
+            self.check()
+
+    def check(self) -> None:
+        """Compares the tables and the index with SHA256SUMS. Raises `FolderError` naming the first that differs."""
+        expected = verify.sums(self.folder)
+        verify.check(self.root, expected, verify.needed(expected, self.root))
+
+    @property
+    def name(self) -> str:
+        return str(self.about.get("name") or self.root.name)
+
+    @cached_property
+    def store(self) -> Store:
+        """Tables laid out for single neurons and images; takes seconds the first time, for large atlases."""
+        return Store(self.root)
+
+    def __getattr__(self, name: str) -> duckdb.DuckDBPyRelation:
+        if name in NAMES:
+            return self._connection.table(name) if False else self.query(f'SELECT * FROM "{name}"')
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; its tables are {', '.join(NAMES)}")
+
+    @cached_property
+    def _connection(self) -> Any:
+        import duckdb
+        import pyarrow.dataset as ds
+
+        connection = duckdb.connect(":memory:", config={"threads": 2})
+        for name in NAMES:
+            path = self.root / (layout.table(name) if name in layout.TABLES else name)
+            if path.exists():
+                connection.register(name, ds.dataset(path, format="parquet"))
+        # No file can be read or written by a query from here on.
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        return connection
+
+    def query(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """A DuckDB relation over the tables by name. It can neither read nor write other files.
+
+        Raises `duckdb.Error` for what DuckDB refuses.
+        """
+        relation = self._connection.sql(sql)
+        if relation is None:
+            raise FolderError(f"query {sql!r}: expected a statement that gives rows")
+        return relation
