@@ -375,7 +375,7 @@ def relative(a: Tensor, b: Tensor) -> float:
 
 CASES: dict[str, tuple[str, ...]] = {
     "alexnet": ("features.0", "features.6", "features.10", "classifier.6"),
-    "vgg16": ("features.2", "features.14", "features.28", "classifier.4"),
+    "vgg16": ("features.2", "features.14", "features.28", "classifier.6"),
     "vgg16_bn": ("features.1", "features.21", "features.41"),
     "squeezenet1_0": ("features.0", "features.5.expand3x3", "features.12.squeeze", "classifier.1"),
     "squeezenet1_1": ("features.4.expand1x1", "features.12.expand3x3"),
