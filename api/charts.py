@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-WIDTH, HEIGHT = 600, 150
-BARS = 60
+WIDTH, HEIGHT = 320, 100
+BARS = 64
 
 
 def histogram(neuron: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -41,7 +41,24 @@ def histogram(neuron: Mapping[str, Any]) -> dict[str, Any] | None:
         for example in neuron["examples"][side]
     )
     zero = (0 - low) * scale if low < 0 < high else None
-    return {"path": "".join(parts), "ticks": ticks, "quantiles": quantiles, "low": low, "high": high, "zero": zero}
+    return {
+        "path": "".join(parts),
+        "ticks": ticks,
+        "quantiles": quantiles,
+        "labels": _labels(quantiles),
+        "low": low,
+        "high": high,
+        "zero": zero,
+    }
+
+
+def _labels(quantiles: Sequence[tuple[float, str, float]]) -> list[tuple[float, str, str]]:
+    """Names of quantiles as `(x, name, anchor)`; one that would stand on the one before it is left out."""
+    labels: list[tuple[float, str, str]] = []
+    for x, word, _ in quantiles:
+        if not labels or x - labels[-1][0] > 30:
+            labels.append((x, word, "start" if x < 20 else "end" if x > WIDTH - 20 else "middle"))
+    return labels
 
 
 def _within(x: float) -> float:

@@ -78,8 +78,8 @@ def plural(number: int, word: str, many: str = "") -> str:
 
 
 def pixels(pair: Mapping[str, int]) -> str:
-    """A size in input pixels, given once where it is square."""
-    return str(pair["x"]) if pair["x"] == pair["y"] else f"{pair['x']} × {pair['y']}"
+    """A size in pixels, across and down."""
+    return f"{pair['x']}\u202f×\u202f{pair['y']}"
 
 
 def evidence(trust: Mapping[str, Any] | None) -> str:
@@ -106,6 +106,13 @@ def verdict(trust: Mapping[str, Any] | None) -> str:
         if gain >= least:
             return words
     return "no better than chance"
+
+
+def largest_first(held: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Things with a `box`, the largest box first, so that the smaller ones are drawn above it."""
+    boxed = [(each["box"], each) for each in held]
+    area = [(box["right"] - box["left"]) * (box["bottom"] - box["top"]) for box, _ in boxed]
+    return [boxed[index][1] for index in sorted(range(len(boxed)), key=lambda i: -area[i])]
 
 
 def middle(values: Iterable[float | None]) -> float | None:
@@ -171,6 +178,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "pixels": pixels,
     "evidence": evidence,
     "verdict": verdict,
+    "largest_first": largest_first,
     "sanity_in_words": sanity_in_words,
 }
 """For the templates' environment."""

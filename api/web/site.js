@@ -164,7 +164,6 @@ function spots() {
     if (!spot) return;
     spot.classList.toggle("on", on);
     spot.ownerSVGElement.classList.toggle("choosing", on);
-    if (on) spot.parentNode.append(spot); // above the others
   };
   for (const [type, on] of [["pointerover", true], ["pointerout", false], ["focusin", true], ["focusout", false]]) {
     list.addEventListener(type, (event) => set(event, on));

@@ -12,7 +12,7 @@ void main() {
   ink = vec4(colour.rgb, lit > 0.5 ? 0.92 : mix(0.92, 0.10, dim));
 }`;
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 in vec4 ink; uniform float size; uniform float round_; out vec4 paint;
 void main() {
   float far = length(gl_PointCoord - 0.5) * 2.0;

@@ -180,7 +180,7 @@ function makeMap(points, paint) {
   };
 }
 
-function address(template, id) { return template.replace("{id}", String(id)); }
+function address(template, id) { return template.replace("{image_id}", String(id)); }
 
 function makeLink(points, point) {
   const link = document.createElement("a");
