@@ -61,9 +61,12 @@ def list_images(sources: Sequence[str], class_names: str | None = None, limit: i
     given = read_class_names(class_names) if class_names else None
     found: list[tuple[Source, Part]] = []
     for each in sources:
-        source = find(each)
         enough = limit is not None and _count(found) >= limit
-        parts = [(source, part) for part in _parts(source, limit, _count(found))]
+        try:
+            source = find(each)
+            parts = [(source, part) for part in _parts(source, limit, _count(found))]
+        except OSError as error:
+            raise SourceError(f"{each}: cannot be read ({' '.join(str(error).split())[:300]})") from None
         if not _count(parts) and not enough:
             raise SourceError(f"{each}: no images; expected names that end in .jpg, .png, … or rows of images")
         found += parts

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -24,6 +25,7 @@ ENDINGS = frozenset(f".{ending}" for ending in _ENDINGS.split(" "))
 """Endings, in any case, of the names that are listed as images."""
 
 Kind = Literal["folder", "file", "tar", "parquet"]
+_WILD = re.compile(r"[*?\[]")
 _CHUNK = 1 << 16
 
 
@@ -69,14 +71,11 @@ def text(name: str) -> str:
 
 
 def find(given: str) -> Source:
-    """What a source is. Raises `SourceError` if there is nothing to list."""
-    where, path = _filesystem(given)
-    if re.search(r"[*?\[]", given) and (is_remote(given) or not Path(given).exists()):
+    """What a source is. Raises `SourceError` if there is nothing to list, `OSError` if it cannot be reached."""
+    if _WILD.search(given) and (is_remote(given) or not Path(given).exists()):
         return _glob(given)
-    try:
-        info = where.get_file_info(path)
-    except OSError as error:
-        raise SourceError(f"{given}: cannot be reached ({' '.join(str(error).split())[:300]})") from None
+    where, path = filesystem(given)
+    info = where.get_file_info(path)
     root = given.rstrip("/") if is_remote(given) else path
     if info.type == fs.FileType.File:
         folder, _, name = root.rpartition("/")
@@ -89,13 +88,6 @@ def find(given: str) -> Source:
     return _folder_source(given, root)
 
 
-def _filesystem(location: str) -> tuple[fs.FileSystem, str]:
-    try:
-        return filesystem(location)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{location}: cannot be reached ({error})") from None
-
-
 def _container(name: str) -> Kind | None:
     lower = name.lower()
     return "tar" if lower.endswith(".tar") else "parquet" if lower.endswith((".parquet", ".pq")) else None
@@ -103,27 +95,35 @@ def _container(name: str) -> Kind | None:
 
 def _glob(given: str) -> Source:
     """Files that a pattern matches; `*` does not cross a `/`."""
-    fixed = given[: re.search(r"[*?\[]", given).start()].rpartition("/")[0]  # type: ignore[union-attr]
-    pattern = given[len(fixed) + 1 :] if fixed or given.startswith("/") else given
-    root = fixed if is_remote(given) else str(Path(fixed or ("/" if given.startswith("/") else ".")).absolute())
-    depth = pattern.count("/")
-    names = [
-        name
-        for name in _walk_names(root)
-        if name.count("/") == depth
-        and all(fnmatch.fnmatchcase(a, b) for a, b in zip(name.split("/"), pattern.split("/"), strict=True))
-    ]
+    parts = given.split("/")
+    first = next(number for number, part in enumerate(parts) if _WILD.search(part))
+    root, pattern = "/".join(parts[:first]), "/".join(parts[first:])
+    if is_remote(given):
+        names = _match_bucket(root, parts[first:])
+    else:
+        root = str(Path(root or ("/" if given.startswith("/") else ".")).absolute())
+        names = glob.glob(pattern, root_dir=root)  # noqa: PTH207
     kinds = {_container(name) for name in names}
     if not names:
         raise SourceError(f"{given}: no file matches the pattern")
-    if len(kinds) > 1 or None in kinds:
+    kind = kinds.pop()
+    if kinds or kind is None:
         raise SourceError(f"{given}: expected a pattern that matches *.tar only, or *.parquet only")
-    return Source(given, kinds.pop() or "tar", root, tuple(sorted(names, key=os.fsencode)))
+    return Source(given, kind, root, tuple(sorted(names, key=os.fsencode)))
 
 
-def _walk_names(root: str) -> Iterator[str]:
-    for _, names in walk(root):
-        yield from names
+def _match_bucket(root: str, patterns: Sequence[str]) -> list[str]:
+    where, path = filesystem(root)
+    found = [""]
+    for depth, pattern in enumerate(patterns, 1):
+        wanted = fs.FileType.File if depth == len(patterns) else fs.FileType.Directory
+        found = [
+            f"{above}/{info.base_name}".lstrip("/")
+            for above in found
+            for info in where.get_file_info(fs.FileSelector(f"{path}/{above}".rstrip("/")))
+            if info.type == wanted and fnmatch.fnmatchcase(info.base_name, pattern)
+        ]
+    return found
 
 
 def _folder_source(given: str, root: str) -> Source:
