@@ -81,7 +81,7 @@ def _sorted(examples: pa.Table, layers: tuple[Layer, ...]) -> pa.Table:
     return examples.take(pa.array(np.lexsort((rank, side, channel, layer)))).combine_chunks()
 
 
-def _layers(layers: tuple[Layer, ...], axis: dict[str, dict[str, float]]) -> pa.Table:
+def _layers(layers: tuple[Layer, ...], axis: dict[str, dict[str, float | None]]) -> pa.Table:
     rows = []
     for layer in layers:
         f = layer.field

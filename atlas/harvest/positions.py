@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from atlas.errors import JobError
+from atlas.harvest.found import Found
 from atlas.scan.record import Recorder
 from atlas.scan.statistics import Floats, Ints
 from atlas.types import Layer
 
+TOLERANCE = 1e-3
+"""Largest difference of a response found again, as a share of its size."""
 
-def positions_of(
-    module: nn.Module, layers: Sequence[Layer], batch: Tensor, slots: Ints, neurons: Ints, lowest: NDArray[np.bool_]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
-    """(y, x, response) of each of E examples, each (E,): the largest value of its map, or the smallest where `lowest`.
 
-    `slots` (E,) is the image's place in `batch`; `neurons` (E,) counts over all layers. Ties go to the smaller y, then
-    to the smaller x.
+def place(module: nn.Module, batch: Tensor, found: Found, rows: Ints, slots: Ints) -> None:
+    """Fills y and x of the examples `rows` (E,), whose images lie in `slots` (E,) of `batch`.
+
+    Ties go to the smaller y, then to the smaller x. Raises `JobError` where a response is not what the scan found.
     """
-    first = np.concatenate([[0], np.cumsum([layer.channels for layer in layers])])
-    of_layer = np.searchsorted(first, neurons, side="right") - 1
-    y, x = np.zeros(len(neurons), np.int32), np.zeros(len(neurons), np.int32)
-    response = np.zeros(len(neurons), np.float32)
-    place = {layer.index: i for i, layer in enumerate(layers)}
+    again = np.zeros(len(rows), np.float32)
+    numbers, lowest = found.number[rows], found.lowest[rows]
+    wanted = sorted(set(numbers.tolist()))
 
     def take(layer: Layer, output: Tensor) -> None:
-        number = place[layer.index]
-        rows = np.flatnonzero(of_layer == number)
-        if not len(rows):
-            return
-        channels = torch.from_numpy(neurons[rows] - first[number])
-        maps = output[torch.from_numpy(slots[rows]), channels].float().cpu().numpy()  # (rows, H, W)
-        flat = maps.reshape(len(rows), -1)
-        flat = np.where(lowest[rows, None], -flat, flat)
-        best = flat.argmax(axis=1)  # the first of equals
-        y[rows], x[rows] = np.divmod(best, maps.shape[2])
-        response[rows] = np.where(lowest[rows], -1, 1) * flat[np.arange(len(rows)), best]
+        of = np.flatnonzero(numbers == place_of[layer.index])
+        maps = output[torch.from_numpy(slots[of]), torch.from_numpy(found.channel[rows[of]])]  # (examples, H, W)
+        flat = maps.float().cpu().numpy().reshape(len(of), -1)
+        best = np.where(lowest[of, None], -flat, flat).argmax(axis=1)  # the first of equals
+        found.y[rows[of]], found.x[rows[of]] = np.divmod(best, maps.shape[2])
+        again[of] = flat[np.arange(len(of)), best]
 
-    with torch.inference_mode(), Recorder(module, layers, take) as recorder:
+    place_of = {found.layers[number].index: number for number in wanted}
+    layers = [found.layers[number] for number in wanted]
+    with torch.inference_mode(), Recorder(module, layers, take, stop=True) as recorder:
         recorder.run(batch)
-    return y, x, response
+    _check(found, rows, again)
+
+
+def _check(found: Found, rows: NDArray[np.int64], again: Floats) -> None:
+    """A response that is not found again means that the image or the network changed since the scan."""
+    before = found.response[rows]
+    excess = np.abs(before - again) - TOLERANCE * np.maximum(np.abs(before), 1e-3)
+    worst = int(np.argmax(excess)) if len(rows) else -1
+    if worst >= 0 and excess[worst] > 0:
+        image_id = found.winners.column("image_id")[int(rows[worst])].as_py()
+        raise JobError(
+            f"image {image_id}: a response of {before[worst]:.6g} in the scan is {again[worst]:.6g} now; "
+            "the image has changed since, so build into a new folder"
+        )

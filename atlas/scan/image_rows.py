@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas.scan.partial import Images
+from atlas.scan.statistics import Ints
 from atlas.store import layout, schema
 from atlas.store.pictures import missing
 
@@ -46,7 +47,7 @@ def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _nulls(like: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
+def _nulls(like: Ints) -> pa.Array:
     return pa.nulls(len(like), pa.string())
 
 
@@ -66,7 +67,7 @@ def _thumbnails(images: Images, part: slice, unit_size: int) -> pa.Array:
     return pa.StructArray.from_arrays([columns[f.name] for f in schema.PICTURE], fields=list(schema.PICTURE))
 
 
-def _frames(image_id: np.ndarray, frames: pa.Table) -> pa.Array:  # type: ignore[type-arg]
+def _frames(image_id: Ints, frames: pa.Table) -> pa.Array:
     place = pc.index_in(pa.array(image_id), value_set=frames.column("image_id").combine_chunks())
     absent = pa.array([missing("the image is no example")], schema.PICTURE)
     pool = pa.concat_arrays([_whole(frames.column("picture")).cast(schema.PICTURE), absent])

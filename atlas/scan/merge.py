@@ -70,7 +70,7 @@ class Fold:
         arrays |= {name: getattr(self, name) for name in _DENSE}
         if self.moments is not None:
             arrays |= {f"moments.{name}": np.asarray(value) for name, value in self.moments.__dict__.items()}
-        return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+        return bytes(safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
 
     @staticmethod
     def load(body: bytes) -> Fold:

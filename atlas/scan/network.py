@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import os
 import pickle
@@ -64,13 +65,12 @@ def import_torchvision() -> ModuleType:
             except RuntimeError:
                 for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
                     del sys.modules[name]
-                library = torch.library.Library("torchvision", "FRAGMENT")
-                library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-                library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+                library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+                for name in ("nms", "qnms"):
+                    signature = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                    library.define(signature)  # type: ignore[no-untyped-call]
                 _schemas.append(library)
-    import torchvision
-
-    return torchvision
+    return importlib.import_module("torchvision")
 
 
 def load(name: str, weights: str | None) -> Network:
@@ -206,7 +206,7 @@ def read_state(path: str) -> dict[str, Tensor]:
         ) from None
     if path.endswith(".safetensors"):
         try:
-            return load_safetensors(body)
+            return dict(load_safetensors(body))
         except SafetensorError as error:
             raise NetworkError(f"--weights {path}: not a sound safetensors file ({error})") from None
     return _unwrapped(_unpickled(body, path), path)

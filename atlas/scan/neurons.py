@@ -40,7 +40,7 @@ def neuron_rows(fold: Fold, layers: Sequence[Layer], sides: Sequence[str]) -> pa
     channel = np.concatenate([np.arange(entry.channels, dtype=np.int32) for entry in layers])
     rectified = np.repeat([entry.rectified for entry in layers], [entry.channels for entry in layers])
     histograms, quantiles = _histograms(fold)
-    dead = np.where(rectified, m.fires == 0, None)
+    dead = pa.array(m.fires == 0, pa.bool_(), mask=~rectified)
     columns: dict[str, Any] = {
         "layer": layer,
         "channel": channel,
@@ -50,7 +50,7 @@ def neuron_rows(fold: Fold, layers: Sequence[Layer], sides: Sequence[str]) -> pa
         "min": m.min_low,
         "max": m.max_high,
         "fires": m.fires / m.images,
-        "dead": pa.array(dead.tolist(), pa.bool_()),
+        "dead": dead,
         "why_max": _why("max", sides, m.max_high, m.max_low, m.images),
         "why_min": _why("min", sides, m.min_high, m.min_low, m.images),
         "quantiles": quantiles,
@@ -155,7 +155,7 @@ def spread_of(high: Floats, image_ids: Ints, first_neuron: int) -> pa.Table:
     The sample is ordered by response (ties to the smaller image_id) and cut into tenths; the middle one of each is an
     example, the strongest tenth first. A sample of fewer than ten images gives each of them once.
     """
-    images, neurons = high.shape
+    images = len(high)
     order = np.argsort(-high, axis=0, kind="stable")  # (images, neurons), strongest first
     tenths = min(SPREAD, images)
     bounds = (np.arange(tenths + 1) * images) // max(tenths, 1)

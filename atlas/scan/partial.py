@@ -80,7 +80,7 @@ def dump(partial: Partial, about: dict[str, Any]) -> bytes:
         value = getattr(partial, name)
         arrays |= {f"{name}.{f}": np.asarray(getattr(value, f)) for f in kind.__dataclass_fields__}
     header = {"about": json.dumps(about), "quarantine": json.dumps(partial.quarantine)}
-    return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, header)
+    return bytes(safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, header))
 
 
 def load(body: bytes) -> tuple[Partial, dict[str, Any]]:

@@ -119,7 +119,7 @@ def quantiles(bins: Ints, count: Ints, at: tuple[float, ...], low: float, high: 
     # A gap between two bins is a jump: both of its edges carry the same count.
     value = np.stack([left, right], 1).reshape(-1)
     below = np.stack([cumulative - count, cumulative], 1).reshape(-1)
-    return np.interp(np.asarray(at) * cumulative[-1], below, value).astype(np.float32)
+    return np.asarray(np.interp(np.asarray(at) * cumulative[-1], below, value), np.float32)
 
 
 @dataclass(frozen=True)
@@ -164,4 +164,4 @@ def selectivity(rectified_mean: Doubles, images: Ints) -> Floats:
     best = present.max(axis=0)
     rest = (present.sum(axis=0) - best) / (len(present) - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return ((best - rest) / (best + rest)).astype(np.float32)
+        return np.asarray((best - rest) / (best + rest), np.float32)
