@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from markupsafe import Markup
+
+PICTURES = ("deconvnet", "guided", "gradient", "gradient_max", "occlusion")
+"""Pictures that may stand beside a crop, in the order of the switch."""
 NAMES = {
     "deconvnet": "Deconvnet",
     "guided": "Guided",
@@ -23,11 +27,6 @@ NAMES = {
     "own": "its own layer's weights",
     "cascade": "the weights from the output down to it",
     "all": "all weights",
-}
-KINDS_IN_WORDS = {
-    "deconvnet": "Only positive signals travel back through the network (Zeiler & Fergus 2014).",
-    "guided": "Only positive signals, and only through units that were on (Springenberg et al. 2015).",
-    "gradient": "The plain derivative of the response by each pixel (Simonyan et al. 2014).",
 }
 
 
@@ -108,6 +107,18 @@ def verdict(trust: Mapping[str, Any] | None) -> str:
     return "no better than chance"
 
 
+def kinds(examples: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The kinds of picture that at least one of the examples has, in the order of the switch."""
+    return [kind for kind in PICTURES if any(example[kind]["url"] for example in examples)]
+
+
+def rectangle(box: Mapping[str, float]) -> Markup:
+    """A box as the attributes of an SVG rectangle."""
+    left, top = box["left"], box["top"]
+    width, height = box["right"] - left, box["bottom"] - top
+    return Markup(f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"')  # numbers only
+
+
 def largest_first(held: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Things with a `box`, the largest box first, so that the smaller ones are drawn above it."""
     boxed = [(each["box"], each) for each in held]
@@ -178,6 +189,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "pixels": pixels,
     "evidence": evidence,
     "verdict": verdict,
+    "kinds": kinds,
+    "rectangle": rectangle,
     "largest_first": largest_first,
     "sanity_in_words": sanity_in_words,
 }

@@ -1,0 +1,88 @@
+"""Templates and the files beside them: one environment for all pages, and the assets that pages name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from api import charts, words
+
+HERE = Path(__file__).resolve().parent
+WEB = HERE / "web"
+TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+NAMES = ("site.css", "site.js", "icon.svg", "dist/map.js")
+"""All that pages may name; `dist/map.js` is there once `api/web/build.py` has run."""
+POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy of every page: nothing inline, nothing from elsewhere."""
+
+
+class Asset(NamedTuple):
+    """One file: its bytes, its media type, and a digest that goes into its address."""
+
+    body: bytes
+    media_type: str
+    digest: str
+
+
+@lru_cache(maxsize=1)
+def assets() -> dict[str, Asset]:
+    """Every asset that is there, by name, read once."""
+    found = {}
+    for name in NAMES:
+        path = WEB / name
+        if path.is_file():
+            body = path.read_bytes()
+            found[name] = Asset(body, TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:12])
+    return found
+
+
+def asset_address(name: str, prefix: str = "/static/") -> str:
+    """Address of an asset; it changes with the contents, so that it may be kept for ever."""
+    asset = assets().get(name)
+    return f"{prefix}{name}?v={asset.digest}" if asset else f"{prefix}{name}"
+
+
+class _Environment(jinja2.Environment):
+    """Looks into dictionaries before it looks for attributes: models are dictionaries, and this is twice as fast."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if obj.__class__ is dict:
+            try:
+                return obj[attribute]
+            except KeyError:
+                return self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
+
+def environment(*, static: Callable[[str], str] = asset_address, exported: bool = False) -> jinja2.Environment:
+    """The templates' environment. What no page gives is an error, not an empty place."""
+    env = _Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        auto_reload=False,
+        trim_blocks=False,
+    )
+    env.filters.update(words.FILTERS)
+    env.globals.update(
+        static=static, exported=exported, home="/", atlas=None, json=None, has_map="dist/map.js" in assets()
+    )
+    return env
+
+
+def neuron(model: Mapping[str, Any]) -> dict[str, Any]:
+    """What neuron.html needs beside the model."""
+    return {"neuron": model, "chart": charts.histogram(model)}
+
+
+def scale_in(crop: int) -> Callable[[Mapping[str, Any]], dict[str, float]]:
+    """For atlas.html: a field drawn to scale in an input of `crop` pixels."""
+    return lambda field: charts.field_scale(field, crop)
