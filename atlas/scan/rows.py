@@ -19,7 +19,8 @@ from atlas.store.files import filesystem, is_remote
 _IMAGE_NAMES = ("image", "img", "picture", "jpg", "jpeg", "png")
 _LOCAL_BUFFER = 1 << 20
 _REMOTE_BUFFER = 8 << 20
-_BATCH = 256
+_BATCH_BYTES = 4 << 20
+_BATCH_ROWS = 1024
 
 
 def list_rows(source: Source, name: str) -> Part:
@@ -131,7 +132,7 @@ def _keys(paths: pa.ChunkedArray | None, rows: int) -> pa.Array:
     together = paths.combine_chunks().cast(pa.string())
     counts = together.value_counts()
     twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    usable = pc.and_(together.is_valid(), pc.invert(pc.is_in(together, value_set=twice)))
+    usable = pc.and_(pc.not_equal(together, "").fill_null(False), pc.invert(pc.is_in(together, value_set=twice)))
     return pc.if_else(usable, together, numbers)
 
 
@@ -162,7 +163,9 @@ def _read_group(
     """Pictures of rising rows of one row group, in bounded memory."""
     name, leaf = column
     first = position = 0
-    for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[leaf]):
+    about = file.metadata.row_group(group)
+    size = _BATCH_BYTES * about.num_rows // max(about.total_byte_size, 1)
+    for batch in file.iter_batches(min(max(size, 1), _BATCH_ROWS), row_groups=[group], columns=[leaf]):
         values = batch.column(name)
         if pa.types.is_struct(values.type):
             values = pc.struct_field(values, "bytes")
