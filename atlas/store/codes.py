@@ -64,17 +64,23 @@ class Codes:
         taken = np.empty((len(wanted), self.dimensions), np.float32) if out is None else out
         done = 0
         for ids, codes in self.stored():
-            if done == len(wanted):
-                break
             inside = wanted[done : done + int(np.searchsorted(wanted[done:], ids[-1], side="right"))]
             rows = np.minimum(np.searchsorted(ids, inside), len(ids) - 1)
-            if (ids[rows] != inside).any():
-                break
+            absent = inside[ids[rows] != inside]
+            if len(absent):
+                raise self._no_code(int(absent[0]))
             taken[done : done + len(inside)] = codes[rows]
             done += len(inside)
+            if done == len(wanted):
+                break
         if done < len(wanted):
-            raise FolderError(f"{self.folder.location}/codes: no code of image {wanted[done]}; expected one an image")
+            raise self._no_code(int(wanted[done]))
         return taken
+
+    def _no_code(self, image: int) -> FolderError:
+        return FolderError(
+            f"{self.folder.location}/codes: no code of image {image}; expected one of each image, build it again"
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         """Count, dimensions, SHA-256 over the ids and over the values (whatever the files), and of each file."""
@@ -111,13 +117,20 @@ def check_binding(folder: Folder, about: Mapping[str, Any], sums: Mapping[str, s
     `sums`: SHA-256 of files that were just computed elsewhere, by path; others are computed here.
     Raises `FolderError` naming both files.
     """
-    bound = dict(about["codes"]["files"])
-    if about.get("file"):
-        bound[about["file"]] = about["sha256"]
+    try:
+        files = dict(about["codes"]["files"])
+        bound = {**files, layout.INDEX: about["sha256"]}
+    except (KeyError, TypeError, ValueError):
+        raise FolderError(
+            f"{folder.location}/{layout.ATLAS}: expected checksums of {layout.INDEX} and codes/*.parquet under "
+            "`index`; build it again"
+        ) from None
     there = [f"codes/{name}" for name in folder.names("codes")]
-    if sorted(about["codes"]["files"]) != there:
-        raise FolderError(f"{folder.location}: {layout.INDEX} was built over {len(about['codes']['files'])} files of "
-                          f"codes/, found {len(there)}; copy the atlas again, or build it again")  # fmt: skip
+    if sorted(files) != there:
+        raise FolderError(
+            f"{folder.location}: {layout.INDEX} was built over {len(files)} files codes/*.parquet, found "
+            f"{len(there)}; copy the atlas again, or build it again"
+        )
     for path, expected in bound.items():
         try:
             found = (sums or {}).get(path) or seal.sha256(folder, path)
