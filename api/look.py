@@ -58,7 +58,7 @@ class _Environment(jinja2.Environment):
             try:
                 return obj[attribute]
             except KeyError:
-                return self.undefined(obj=obj, name=attribute)
+                pass
         return super().getattr(obj, attribute)
 
 
