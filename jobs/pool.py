@@ -1,31 +1,41 @@
-"""Units on actors: each unit once, again elsewhere if it fails, the last ones twice; nothing skipped."""
+"""Units on Ray actors, as the schedule says: an actor that is lost is replaced, one that cannot start stops the job."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
-from atlas.errors import AtlasError, JobError
+from atlas.errors import AtlasError, ImageError, JobError
+from jobs.schedule import ExhaustedError, Schedule
 
 Submit = Callable[[Any, int], Any]
 """Gives a unit to an actor: (actor, unit) -> reference of its outcome."""
+STALE = 60.0
+"""Seconds that a run which nobody needs any more may go on in the next stage before its actor is stopped."""
 
 
 @dataclass
 class Pool:
-    """Some actors and how to make another. A unit that fails `retries` + 1 times stops the job by name."""
+    """Some actors and how to make another. An actor gets its first unit when it is up: `ready(actor)` -> reference.
+
+    `size` actors are asked for; the job runs on those that the cluster has room for.
+    """
 
     make: Callable[[], Any]
     size: int
     retries: int
-    actors: list[Any] = field(default_factory=list)
+    ready: Callable[[Any], Any] = lambda actor: actor.status.remote()
+    actors: dict[int, Any] = field(default_factory=dict)
     redone: int = 0
     """Units that were run again, because their actor was lost or they failed."""
+    _made: int = 0
+    _starting: dict[Any, int] = field(default_factory=dict)
+    _stale: dict[Any, tuple[int, float]] = field(default_factory=dict)
+    _no_start: int = 0
 
     def run(
         self,
@@ -36,78 +46,124 @@ class Pool:
         describe: Callable[[int], str] = lambda unit: f"unit {unit}",
     ) -> None:
         """Runs every unit; `on_done` gets each outcome, in the order of finishing; `on_wait` the busy actors, about once a
-        second. Raises `JobError`."""
-        waiting = deque(units)
-        left = set(waiting)
-        failures: dict[int, int] = {}
-        running: dict[Any, tuple[int, Any]] = {}
-        self.actors += [self.make() for _ in range(min(self.size, len(waiting)) - len(self.actors))]
-        idle = list(self.actors)
-        while left:
-            while idle and (unit := self._next(waiting, running, left)) is not None:
-                actor = idle.pop()
-                running[submit(actor, unit)] = (unit, actor)
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
-            on_wait([actor for _, actor in running.values()])
-            for reference in ready:
-                unit, actor = running.pop(reference)
-                try:
-                    outcome = ray.get(reference)
-                except ray.exceptions.RayActorError as error:
-                    idle.append(self._replace(actor))
-                    self._failed(unit, error, failures, waiting, left, describe)
-                except ray.exceptions.RayTaskError as error:
-                    idle.append(actor)
-                    self._failed(unit, error.cause, failures, waiting, left, describe)
-                else:
-                    idle.append(actor)
-                    if unit in left:
-                        left.discard(unit)
-                        on_done(outcome)
+        second. Raises `JobError`, naming the unit that failed too often and its last error."""
+        schedule = Schedule(units, self.retries)
+        references: dict[Any, int] = {}
+        self._grow(len(schedule.left))
+        try:
+            while schedule.left:
+                self._hand_out(schedule, references, submit)
+                waited = [*references, *self._starting, *self._stale]
+                for reference in _ready(waited):
+                    self._take_back(reference, references, schedule, on_done, describe)
+                on_wait([self.actors[worker] for worker in references.values()])
+                self._stop_stale()
+        finally:
+            self.redone += schedule.redone
+            now = time.monotonic()
+            self._stale |= {reference: (worker, now) for reference, worker in references.items()}
 
-    def _next(self, waiting: deque[int], running: dict[Any, tuple[int, Any]], left: set[int]) -> int | None:
-        """The next unit to hand out; when none waits, one that runs once only, so that no slow actor holds up the end."""
-        if waiting:
-            return waiting.popleft()
-        runs = [unit for unit, _ in running.values() if unit in left]
-        once = [unit for unit in runs if runs.count(unit) == 1]
-        return once[0] if once and len(self.actors) > 1 else None
+    def _grow(self, wanted: int) -> None:
+        while len(self.actors) < min(self.size, wanted):
+            self._start()
 
-    def _replace(self, actor: Any) -> Any:
-        self.actors.remove(actor)
-        self.actors.append(self.make())
-        return self.actors[-1]
+    def _start(self) -> None:
+        self._made += 1
+        actor = self.actors[self._made] = self.make()
+        self._starting[self.ready(actor)] = self._made
 
-    def _failed(
+    def _hand_out(self, schedule: Schedule, references: dict[Any, int], submit: Submit) -> None:
+        busy = {*references.values(), *self._starting.values(), *(worker for worker, _ in self._stale.values())}
+        for worker in [worker for worker in self.actors if worker not in busy]:
+            unit = schedule.take(worker, time.monotonic())
+            if unit is None:
+                continue
+            references[submit(self.actors[worker], unit)] = worker
+
+    def _take_back(
         self,
-        unit: int,
-        error: BaseException,
-        failures: dict[int, int],
-        waiting: deque[int],
-        left: set[int],
+        reference: Any,
+        references: dict[Any, int],
+        schedule: Schedule,
+        on_done: Callable[[Any], None],
         describe: Callable[[int], str],
     ) -> None:
-        if unit not in left:
-            return  # another run of it is done already
-        if isinstance(error, JobError):
-            raise JobError(f"{describe(unit)}: {error}")
-        failures[unit] = failures.get(unit, 0) + 1
-        if failures[unit] > self.retries:
+        """One reference that is ready: an actor that is up, or a run that ended, well or not."""
+        starting = self._starting.pop(reference, None)
+        stale = self._stale.pop(reference, None)
+        worker = starting or (stale[0] if stale else references.pop(reference))
+        mine = starting is None and stale is None
+        unit = schedule.runs[worker].unit if mine else -1
+        replace = False
+        try:
+            outcome = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, BaseException) else error
+            if not mine:
+                return
+            if isinstance(cause, AtlasError) and not isinstance(cause, ImageError):
+                raise JobError(f"{describe(unit)}: {_line(cause)}") from None
+            replace = self._judged(lambda: schedule.failed(worker, time.monotonic()), describe, cause)
+        except ray.exceptions.RayError as error:
+            if starting is not None:
+                self._did_not_start(error)
+            elif mine:
+                self._judged(lambda: schedule.lost(worker, time.monotonic()), describe, error)
+            replace = True
+        else:
+            self._no_start = 0
+            if mine and schedule.done(worker, time.monotonic()) is not None:
+                on_done(outcome)
+        if replace:
+            ray.kill(self.actors.pop(worker))
+            self._start()
+
+    def _judged(self, verdict: Callable[[], Any], describe: Callable[[int], str], error: BaseException) -> bool:
+        try:
+            return bool(verdict())
+        except ExhaustedError as exhausted:
             raise JobError(
-                f"{describe(unit)} failed {failures[unit]} times, last with {type(error).__name__}: "
+                f"{describe(exhausted.unit)} failed {exhausted.times} times, last with {type(error).__name__}: "
                 f"{_line(error)}; mend the cause, then run the same command again to go on"
+            ) from None
+
+    def _did_not_start(self, error: BaseException) -> None:
+        self._no_start += 1
+        if self._no_start > self.retries:
+            raise JobError(
+                f"workers do not start: {self._no_start} in a row, last with {type(error).__name__}: {_line(error)}; "
+                "mend the cause, then run the same command again to go on"
             )
-        self.redone += 1
-        time.sleep(min(2.0 ** (failures[unit] - 1) * 0.1, 5.0))
-        waiting.append(unit)
+        time.sleep(min(0.1 * 2.0**self._no_start, 5.0))
+
+    def _stop_stale(self) -> None:
+        """Stops actors that are still at a unit which was done elsewhere: a hung disk must not hold up the job."""
+        now = time.monotonic()
+        for reference, (worker, since) in list(self._stale.items()):
+            if now - since > STALE:
+                del self._stale[reference]
+                ray.kill(self.actors.pop(worker))
+                self._start()
 
     def close(self) -> None:
-        """Ends the actors."""
-        for actor in self.actors:
+        """Stops the actors."""
+        for actor in self.actors.values():
             ray.kill(actor)
         self.actors.clear()
+        self._starting.clear()
+        self._stale.clear()
+
+
+def _ready(references: list[Any]) -> list[Any]:
+    """Those that are ready; waits about a second for the first, and takes along what is there by then."""
+    ready, rest = ray.wait(references, num_returns=1, timeout=1.0)
+    if ready and rest:
+        ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+    return list(ready)
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).strip() or repr(error)
-    return text if isinstance(error, AtlasError) else text.splitlines()[-1][:300]
+    """The message in one line; of an error that a worker's constructor raised, that of its cause."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[-1:] if isinstance(error, ray.exceptions.RayError) else lines)
+    return " ".join(text.split())[:500]

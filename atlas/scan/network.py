@@ -116,6 +116,12 @@ def build(source: NetworkSource) -> Network:
     return Network(module, source.name, source_digest, digest_of(state), preprocessing)
 
 
+def bare(name: str) -> nn.Module:
+    """The network `name` with whatever weights it is made with: enough for its layers and fields."""
+    module = _from_code(name, _read_code(name)) if ":" in name else _from_torchvision(name)[0]
+    return module.eval().requires_grad_(False)
+
+
 def default_preprocessing(name: str | None) -> Preprocessing:
     """Preprocessing of torchvision's default weights entry of `name`, else ImageNet's usual one."""
     fallback = Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, "bilinear")

@@ -1,0 +1,40 @@
+# make demo: everything from nothing to a served atlas. make test: everything checked.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUNDLE := api/web/dist/.built
+
+.PHONY: setup demo test check bench bench-api bench-codes bench-gpu clean
+
+setup: $(VENV)/.installed $(BUNDLE)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(BUNDLE): $(VENV)/.installed api/web/package.json api/web/package-lock.json $(wildcard api/web/src/*)
+	$(BIN)/python api/web/build.py
+	touch $@
+
+demo: setup
+	$(BIN)/neuron-atlas demo
+
+test: setup
+	$(BIN)/python -m pytest tests
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"
+	$(BIN)/python -m bench
+
+bench-api bench-codes bench-gpu: bench-%: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"
+	$(BIN)/python -m bench.$*
+
+clean:
+	rm -rf $(VENV) api/web/dist api/web/node_modules demo-atlas demo-atlas-inputs

@@ -1,0 +1,143 @@
+"""Examples run again from the original files: the response, its place, its field and its crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import atlas
+from atlas.errors import FolderError, ImageError, InputError
+from atlas.harvest import crops
+from atlas.harvest.positions import TOLERANCE
+from atlas.scan import decode, network, respond
+from atlas.scan.images import list_images, read_images
+from atlas.scan.record import Recorder
+from atlas.settings import Settings, from_mapping
+from atlas.types import Box, Layer
+from jobs.plan import Plan, make_plan
+
+
+@dataclass
+class Replay:
+    """Largest differences over N examples, as shares of the size of the response."""
+
+    examples: int
+    response: float = 0.0
+    outside: float = 0.0
+    """Change of the response when all that lies outside the field is replaced by noise: the field is right if none."""
+    moved: int = 0
+    """Examples whose position is no longer the largest (or smallest) of the map."""
+    crops: int = 0
+    """Examples whose crop, cut again, has other bytes."""
+
+    @property
+    def ok(self) -> bool:
+        return max(self.response, self.outside) <= TOLERANCE and not self.moved and not self.crops
+
+    def __str__(self) -> str:
+        return (
+            f"replay: {self.examples} examples from the original files; largest difference of a response "
+            f"{self.response:.2g} of its size, {self.outside:.2g} when all outside the field is noise; "
+            f"{self.moved} positions moved, {self.crops} crops differ"
+        )
+
+
+def replay(location: str, count: int) -> Replay:
+    """Runs `count` examples, chosen by the atlas's seed, again. Raises `FolderError` where the originals changed."""
+    opened = atlas.open(location)
+    plan = _plan(opened.about, location)
+    examples = _chosen(opened, count, plan.settings.seed)
+    manifest = list_images(plan.settings.images, plan.settings.class_names, plan.settings.limit)
+    again = _Again(plan)
+    result = Replay(len(examples))
+    ids = pa.array(sorted({e["image_id"] for e in examples}))
+    rows = manifest.table.filter(pc.is_in(manifest.table.column("image_id"), value_set=ids))
+    bodies = dict(read_images(rows))
+    for example in examples:
+        body = bodies[example["image_id"]]
+        if isinstance(body, ImageError):
+            raise FolderError(f"image {example['image_id']} cannot be read again ({body})")
+        again.compare(example, body, opened.picture(example["crop"]), result)
+    return result
+
+
+def _plan(about: dict[str, Any], location: str) -> Plan:
+    saved = {k: v for k, v in about["settings"].items() if k != "identity"}
+    settings: Settings = from_mapping({**saved, "out": location})
+    try:
+        plan, _, _ = make_plan(settings)
+    except InputError as error:
+        raise FolderError(f"{location}: cannot be run again here: {error}") from None
+    before, now = about["settings"]["identity"], plan.identity()
+    differs = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    if differs:
+        raise FolderError(f"{location}: cannot be run again: {differs[0]} is not what it was when the atlas was built")
+    return plan
+
+
+def _chosen(opened: Any, count: int, seed: int) -> list[dict[str, Any]]:
+    table = opened.query("SELECT * FROM examples").to_arrow_table()
+    rows = np.random.default_rng(seed).permutation(len(table))[:count]
+    chosen: list[dict[str, Any]] = table.take(pa.array(np.sort(rows))).to_pylist()
+    return chosen
+
+
+class _Again:
+    """The network of a plan, ready to run single examples in their slots."""
+
+    def __init__(self, plan: Plan) -> None:
+        torch.set_num_threads(plan.settings.threads)
+        device = respond.device_of(plan.settings.device)
+        self.plan = plan
+        self.module = respond.prepare(network.build(plan.source).module, device, plan.settings.dtype)
+        self.normalise = respond.Normalise(plan.preprocessing, device, respond.DTYPES[plan.settings.dtype])
+        self.layers = {layer.name: layer for layer in plan.layers}
+        mean = [round(255 * value) for value in plan.preprocessing.mean]
+        self.fill = (mean[0], mean[1], mean[2])
+
+    def compare(self, example: dict[str, Any], body: bytes, crop: bytes, result: Replay) -> None:
+        """Adds one example's differences to `result`."""
+        layer = self.layers[example["layer"]]
+        image = decode.decode(body)
+        pixels = decode.to_input(image, self.plan.preprocessing)  # (H, W, 3)
+        slot = example["image_id"] % self.plan.settings.batch_size
+        response = example["response"]
+        size = max(abs(response), 1e-3)
+        found = self._map(layer, example["channel"], pixels, slot)
+        here = float(found[example["y"], example["x"]])
+        best = float(found.min() if example["side"] == "min" else found.max())
+        result.response = max(result.response, abs(here - response) / size)
+        result.moved += best != here
+        box = layer.field.box(example["y"], example["x"])
+        noisy = self._map(layer, example["channel"], _noise_outside(pixels, box), slot)
+        result.outside = max(result.outside, abs(float(noisy[example["y"], example["x"]]) - here) / size)
+        place = decode.place(image.width, image.height, self.plan.preprocessing)
+        shape = crops.picture_shape(layer.field, self.plan.settings.picture_size)
+        result.crops += crops.encode(crops.cut(image, place.to_stored(box), shape, self.fill)) != crop
+
+    def _map(self, layer: Layer, channel: int, pixels: NDArray[np.uint8], slot: int) -> NDArray[np.float32]:
+        """The neuron's feature map (H, W)."""
+        batch = np.zeros((self.plan.settings.batch_size, *pixels.shape), np.uint8)
+        batch[slot] = pixels
+        taken: list[Tensor] = []
+        with torch.inference_mode(), Recorder(
+            self.module, [layer], lambda _, output: taken.append(output[slot, channel].float().cpu().clone()), stop=True
+        ) as recorder:
+            recorder.run(self.normalise(batch))
+        return np.asarray(taken[0].numpy())
+
+
+def _noise_outside(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) with all that lies outside the box replaced by noise."""
+    noise = np.random.default_rng(0).integers(0, 256, pixels.shape, np.uint8)
+    top, bottom = max(int(box.top), 0), max(int(box.bottom), 0)
+    left, right = max(int(box.left), 0), max(int(box.right), 0)
+    noise[top:bottom, left:right] = pixels[top:bottom, left:right]
+    return noise

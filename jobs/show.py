@@ -1,0 +1,141 @@
+"""Atlases, layers and rows as text for a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from atlas.errors import InputError
+
+if TYPE_CHECKING:
+    from atlas.read.catalog import Atlas
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows under a header, in columns; numbers to the right."""
+    cells = [[str(c) for c in row] for row in rows]
+    widths = [max(len(h), *(len(row[i]) for row in cells)) if cells else len(h) for i, h in enumerate(header)]
+    right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        return "  ".join(
+            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
+        ).rstrip()
+
+    return "\n".join([line(list(header)), line(["-" * w for w in widths]), *(line(row) for row in cells)])
+
+
+def info(opened: Atlas) -> str:
+    """What an atlas is: network, data, counts, how far its pictures can be believed."""
+    about = opened.about
+    counts, network, data, accuracy = about["counts"], about["network"], about["data"], about["accuracy"]
+    top1 = accuracy["top1"]
+    index, timings = about["index"], about["timings"]
+    lines = [
+        f"{about['name']}: {network['name']} over {data['count']:,} images of {', '.join(data['sources'])}",
+        f"  neurons      {counts['neurons']:,} in {counts['layers']} layers, {counts['dead']} dead",
+        f"  images       {counts['images']:,} scanned, {counts['quarantined']} in quarantine, "
+        f"{counts['classes']} classes",
+        f"  accuracy     {100 * top1:.1f} % top-1 of {accuracy['images']:,}" if top1 is not None else
+        "  accuracy     none: the images have no classes",
+        f"  examples     {counts['examples']:,}; response sample of {counts['sample']:,} images",
+        f"  index        {index.get('kind')}, recall@10 {index.get('recall')}",
+        f"  digest       {about['digest']}",
+        f"  created      {about['created']}; " + ", ".join(f"{k} {v} s" for k, v in timings.items() if k != "units_redone"),
+    ]  # fmt: skip
+    lines += ["", *words_on_trust(about), "", atlas_layers(opened)]
+    return "\n".join(lines)
+
+
+def words_on_trust(about: dict[str, Any]) -> list[str]:
+    """How far each kind of picture can be believed, in words, as the build found it."""
+    found = about.get("trust", {}).get("words", [])
+    return [f"  {line}" for line in found] or ["  evidence     none was asked for"]
+
+
+def atlas_layers(opened: Atlas) -> str:
+    """Layers of an atlas, with shapes and fields."""
+    rows = opened.query("SELECT * FROM layers ORDER BY index").to_arrow_table().to_pylist()
+    return _layers([{**row, "field": {w: row[f"field_{w}"] for w in ("size", "stride", "start")}} for row in rows])
+
+
+def network_layers(name: str, crop: int | None) -> str:
+    """Layers of a network that needs no weights to be looked at."""
+    from atlas.scan import layers, network
+    from atlas.scan.graph import trace
+
+    module = network.bare(name)
+    side = crop or network.default_preprocessing(None if ":" in name else name).crop
+    found = layers.layers_of(trace(module, layers.example(module, side, side)))
+    rows = []
+    for layer in found:
+        f = layer.field
+        rows.append(
+            {
+                **{n: getattr(layer, n) for n in ("kind", "channels", "height", "width", "rectified")},
+                "layer": layer.name,
+                "whole_input": f.whole_input,
+                "field": {w: {"y": getattr(f.y, w), "x": getattr(f.x, w)} for w in ("size", "stride", "start")},
+            }
+        )
+    return _layers(rows)
+
+
+def _layers(rows: list[dict[str, Any]]) -> str:
+    header = ("layer", "kind", "channels", "map", "field", "stride", "start", "rectified")
+    return table(
+        header,
+        [
+            (
+                row["layer"],
+                row["kind"],
+                row["channels"],
+                f"{row['height']} x {row['width']}",
+                "whole input" if row["whole_input"] else _pair(row["field"]["size"], " x "),
+                _pair(row["field"]["stride"]),
+                _pair(row["field"]["start"]),
+                "yes" if row["rectified"] else "no",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _pair(value: dict[str, int], between: str = ", ") -> str:
+    return str(value["y"]) if value["y"] == value["x"] and between == ", " else f"{value['y']}{between}{value['x']}"
+
+
+def query(opened: Atlas, sql: str, form: str) -> None:
+    """Runs a query and writes its rows to stdout. Raises `InputError` for what DuckDB refuses."""
+    import duckdb
+    import pyarrow as pa
+    import pyarrow.csv
+
+    try:
+        relation = opened.query(sql)
+        if form == "table":
+            print(relation)
+            return
+        result = relation.to_arrow_table()
+    except duckdb.Error as error:
+        raise InputError(f"query: {str(error).strip().splitlines()[0]}") from None
+    if form == "csv":
+        pyarrow.csv.write_csv(_flat(result), sys.stdout.buffer)
+    elif form == "json":
+        print(json.dumps(result.to_pylist(), default=str, ensure_ascii=False))
+    else:
+        with pa.ipc.new_stream(sys.stdout.buffer, result.schema) as writer:
+            writer.write_table(result)
+
+
+def _flat(result: Any) -> Any:
+    """Lists and structs as JSON text: a CSV cell is one value."""
+    import pyarrow as pa
+
+    for i, field in enumerate(result.schema):
+        if pa.types.is_nested(field.type):
+            texts = [json.dumps(v, default=str) for v in result.column(i).to_pylist()]
+            result = result.set_column(i, field.name, pa.array(texts, pa.string()))
+    return result
