@@ -1,6 +1,6 @@
-"""Projections written from the papers, slowly: a forward pass that keeps everything, and one backward step an operation.
+"""Projections written from the papers, slowly: a forward pass that keeps everything, one backward step an operation.
 
-No autograd, no hooks, nothing of `atlas.harvest`: the network is traced by `torch.fx`, each node has its transpose here.
+No autograd, no hooks, nothing of `atlas.harvest`: `torch.fx` traces the network, and each node has its transpose here.
 Zeiler & Fergus 2014 (deconvnet), Springenberg et al. 2015 (guided), Simonyan et al. 2014 (gradient).
 """
 
@@ -51,7 +51,7 @@ def conv_back(signal: Tensor, x: Tensor, m: nn.Conv2d) -> Tensor:
 def max_pool_back(signal: Tensor, x: Tensor, kernel: Any, stride: Any, padding: Any, output: Tensor) -> Tensor:
     """The signal goes to the switch: the first largest input of the window, row by row."""
     (kh, kw), (sy, sx), (py, px) = _pair(kernel), _pair(stride or kernel), _pair(padding)
-    n, c, height, width = x.shape
+    height, width = x.shape[2:]
     oh, ow = output.shape[2:]
     below, right = max(0, (oh - 1) * sy + kh - height - py), max(0, (ow - 1) * sx + kw - width - px)
     padded = F.pad(x, (px, right, py, below), value=float("-inf"))
@@ -113,7 +113,9 @@ class NaiveProjector(fx.Interpreter):
         inputs = node.all_input_nodes
         x = self.values[inputs[0]]
         if node.op == "call_module":
-            return [(inputs[0], _module_back(self.module.get_submodule(str(node.target)), s, x, self.values[node], kind))]
+            return [
+                (inputs[0], _module_back(self.module.get_submodule(str(node.target)), s, x, self.values[node], kind))
+            ]
         target = node.target if node.op == "call_function" else str(node.target)
         name = target if isinstance(target, str) else target.__name__
         if name == "relu":

@@ -8,7 +8,7 @@ rule at the rectifiers (`atlas.harvest.rules`). Many examples run together on al
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -24,7 +24,7 @@ from atlas.harvest.rules import RULES, Rules
 from atlas.types import Layer
 
 
-class _Reached(Exception):
+class _ReachedError(Exception):
     """The layer's output is there: the rest of the network need not run."""
 
 
@@ -49,15 +49,13 @@ class _StopAt:
         self._calls += 1
         if self._calls == self._layer.call:
             self._output = output
-            raise _Reached
+            raise _ReachedError
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """The layer's output as (N, C, h, w)."""
         self._calls, self._output = 0, None
-        try:
+        with suppress(_ReachedError):
             self._module(inputs)
-        except _Reached:
-            pass
         output, self._output = self._output, None
         if not isinstance(output, Tensor):
             raise NetworkError(
@@ -87,7 +85,12 @@ def as_in_a_run(module: nn.Module) -> Iterator[None]:
 
 
 def _backward(
-    module: nn.Module, layer: Layer, inputs: Tensor, at: tuple[Tensor, Tensor, Tensor], kinds: Sequence[str], seeds: Tensor
+    module: nn.Module,
+    layer: Layer,
+    inputs: Tensor,
+    at: tuple[Tensor, Tensor, Tensor],
+    kinds: Sequence[str],
+    seeds: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Values (N,) of the layer at `at` = channels, y, x (N,) each, and a map (N, 3, h, w) a kind."""
     strict = any(not RULES[kind].linear for kind in kinds)
@@ -95,9 +98,12 @@ def _backward(
         # Tensors made in inference mode cannot take part in differentiation: copies can.
         at, seeds = (at[0].clone(), at[1].clone(), at[2].clone()), seeds.clone()
         leaf = (inputs.clone() if inputs.is_inference() else inputs.detach()).requires_grad_(True)
+        # A copy of the input: a network may write into it, which a leaf refuses.
         with Rules(module, strict) as rules:
-            # A copy: a network may write into its input, which a leaf refuses.
             output = stop(leaf.clone())
+        if rules.overwritten:
+            with Rules(module, strict, copies=True) as rules:
+                output = stop(leaf.clone())
         values = output[(torch.arange(len(inputs), device=inputs.device), *at)]  # (N,)
         maps = {}
         for number, kind in enumerate(kinds):

@@ -26,19 +26,40 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from atlas.errors import NetworkError
+from atlas.harvest.transposed import convolve
 
 
 @dataclass(frozen=True)
 class Rectified:
-    """What a rectifier remembers of its input `x`, elementwise, for the way back.
+    """What a rectifier remembers of itself for the way back, elementwise.
 
-    `inside`: strictly between the bounds (above 0; below 6 for relu6). `passes`: where torch's own derivative is 1 (it
-    differs from `inside` only exactly on the bounds of `clamp`). `slope`: factor below 0 (0 for relu; leaky, PReLU).
+    `value`: its output, whose place between the bounds is that of its input. `slope`: the factor below 0 (0 for relu;
+    leaky, PReLU), and then `above`, where the input was above 0. `passes`: where torch's own derivative is 1, if that
+    is not strictly between the bounds (`clamp` passes on its bounds).
     """
 
-    inside: Tensor
-    passes: Tensor
+    value: Tensor
+    high: float | None
     slope: float | Tensor
+    above: Tensor | None
+    passes: Tensor | None
+
+    def inside(self, signal: Tensor) -> Tensor:
+        """The signal where the input was strictly between the bounds; elsewhere times the slope."""
+        # Fused operations: multiplying by a boolean mask costs ten times as much.
+        if self.above is not None:
+            return torch.where(self.above, signal, signal * self.slope)
+        if self.high is None:
+            return torch.ops.aten.threshold_backward(signal, self.value, 0)  # type: ignore[no-any-return]
+        return torch.ops.aten.hardtanh_backward(signal, self.value, 0, self.high)  # type: ignore[no-any-return]
+
+    def derivative(self, signal: Tensor) -> Tensor:
+        """The signal times torch's own derivative."""
+        return self.inside(signal) if self.passes is None else torch.where(self.passes, signal, 0)
+
+    def rectify(self, signal: Tensor) -> Tensor:
+        """The rectifier applied to the signal: its negative part times the slope; not capped."""
+        return signal.clamp(min=0) if self.above is None else torch.where(signal > 0, signal, signal * self.slope)
 
 
 @dataclass(frozen=True)
@@ -54,30 +75,16 @@ class Rule:
     linear: bool = False
 
 
-def _scaled(signal: Tensor, mask: Tensor, slope: float | Tensor) -> Tensor:
-    """`signal` where `mask`, elsewhere times `slope`."""
-    if isinstance(slope, float) and slope == 0.0:
-        return signal * mask
-    return torch.where(mask, signal, signal * slope)
-
-
-def _positive(signal: Tensor, slope: float | Tensor) -> Tensor:
-    """The rectifier applied to the signal: its negative part times `slope`."""
-    if isinstance(slope, float) and slope == 0.0:
-        return signal.clamp(min=0)
-    return torch.where(signal > 0, signal, signal * slope)
-
-
 def _deconvnet(signal: Tensor, rectified: Rectified) -> Tensor:
-    return _positive(signal, rectified.slope)
+    return rectified.rectify(signal)
 
 
 def _guided(signal: Tensor, rectified: Rectified) -> Tensor:
-    return _scaled(_positive(signal, rectified.slope), rectified.inside, rectified.slope)
+    return rectified.inside(rectified.rectify(signal))
 
 
 def _gradient(signal: Tensor, rectified: Rectified) -> Tensor:
-    return _scaled(signal, rectified.passes, rectified.slope)
+    return rectified.derivative(signal)
 
 
 RULES: Mapping[str, Rule] = {
@@ -92,7 +99,7 @@ RULES: Mapping[str, Rule] = {
         ),
         Rule(
             "guided",
-            "Springenberg et al. 2015, Striving for simplicity, section 3.4: the signal passes where it is positive and "
+            "Springenberg et al. 2015, Striving for simplicity, section 3.4: the signal passes where it is above 0 and "
             "the input was strictly inside the rectifier's linear part; leaky and PReLU: f'(x) · f(s), which is the "
             "paper's at slope 0",
             _guided,
@@ -109,25 +116,22 @@ RULES: Mapping[str, Rule] = {
 
 
 class _Rectify(torch.autograd.Function):
-    """A rectifier whose backward is the rule that `active` holds at that moment.
-
-    Only masks are kept, never values, so an in-place operation later in the network cannot change what is remembered.
-    """
+    """A rectifier whose backward is the rule that `active` holds at that moment."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, form: _Form, active: Rules) -> Tensor:
-        inside = x > form.low
-        passes = inside
-        if form.high is not None:
-            inside &= x < form.high
-        if form.closed:
-            passes = x >= form.low if form.high is None else (x >= form.low) & (x <= form.high)
-        ctx.rectified = Rectified(inside, passes, form.slope)
+        above = x > 0 if form.sloped else None
+        passes = x >= 0 if form.closed else None
+        if passes is not None and form.high is not None:
+            passes &= x <= form.high
+        if form.inplace:
+            ctx.mark_dirty(x)
+            value = x.copy_(form.value(x)) if form.sloped else x.clamp_(0, form.high)
+        else:
+            value = form.value(x)
+        ctx.rectified = Rectified(active.remember(value), form.high, form.slope, above, passes)
         ctx.active = active
-        if not form.inplace:
-            return form.value(x)
-        ctx.mark_dirty(x)
-        return x.copy_(form.value(x)) if form.sloped else x.clamp_(form.low, form.high)
+        return value
 
     @staticmethod
     def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None]:
@@ -136,9 +140,8 @@ class _Rectify(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Form:
-    """A call of a rectifier: bounds, slope below, in place or not, and whether its derivative is 1 on the bounds."""
+    """A call of a rectifier: its cap, slope below 0, in place or not, and whether its derivative is 1 on the bounds."""
 
-    low: float = 0.0
     high: float | None = None
     slope: float | Tensor = 0.0
     inplace: bool = False
@@ -149,7 +152,7 @@ class _Form:
         return not (isinstance(self.slope, float) and self.slope == 0.0)
 
     def value(self, x: Tensor) -> Tensor:
-        return torch.where(x > 0, x, x * self.slope) if self.sloped else x.clamp(self.low, self.high)
+        return torch.where(x > 0, x, x * self.slope) if self.sloped else x.clamp(0, self.high)
 
 
 def _relu(x: Tensor, inplace: bool = False) -> _Form:
@@ -225,9 +228,17 @@ def _table() -> dict[Any, Callable[..., _Form | None]]:
 
 _RECTIFIERS = _table()
 
-_PLAIN = frozenset(
-    ["AccumulateGrad", "Add", "Addmm", "Addbmm", "Baddbmm", "Alias", "AsStrided", "AvgPool1D", "AvgPool2D", "AdaptiveAvgPool2D", "Bmm", "Cat", "Clone", "Constant", "ConstantPadNd", "Contiguous", "Convolution", "Copy", "CopyBackwards", "CopySlices", "CudnnBatchNorm", "CudnnConvolution", "Cumsum", "Div", "Einsum", "Expand", "Flip", "Gather", "Im2Col", "Index", "IndexSelect", "Linear", "MaxPool2DWithIndices", "MaxPool2D", "AdaptiveMaxPool2D", "Amax", "Max", "MiopenBatchNorm", "MkldnnConvolution", "MkldnnLinear", "Mean", "Mm", "Mul", "Mv", "NativeBatchNorm", "Neg", "Permute", "PixelShuffle", "PixelUnshuffle", "ReflectionPad2D", "Repeat", "ReplicationPad2D", "ReshapeAlias", "Reshape", "Roll", "Select", "Slice", "SlowConv2D", "ConvDepthwise2D", "ConvolutionOverrideable", "Split", "SplitWithSizes", "SafeSplit", "Unsafe", "UnsafeSplit", "Squeeze", "Stack", "Sub", "Sum", "T", "ThnnConv2D", "ToCopy", "Transpose", "Unbind", "Unfold", "UnsafeView", "Unsqueeze", "UpsampleBilinear2D", "UpsampleNearest2D", "UpsampleNearestExact2D", "UpsampleBicubic2D", "View", "UnsafeViewBackward", "_RectifyBackward"]
-)
+_LINEAR_NODES = """
+    AccumulateGrad Add Addbmm Addmm Alias AdaptiveAvgPool2D AsStrided AvgPool1D AvgPool2D Baddbmm Bmm Cat Clone
+    ConstantPadNd Contiguous ConvDepthwise2D Convolution ConvolutionOverrideable Copy CopyBackwards CopySlices
+    CudnnBatchNorm CudnnConvolution Cumsum Div Einsum Expand Flip Gather Im2Col Index IndexSelect Linear Mean
+    MiopenBatchNorm MkldnnConvolution MkldnnLinear Mm Mul Mv NativeBatchNorm Neg Permute PixelShuffle PixelUnshuffle
+    ReflectionPad2D Repeat ReplicationPad2D Reshape ReshapeAlias Roll SafeSplit Select Slice SlowConv2D Split
+    SplitWithSizes Squeeze Stack Sub Sum T ThnnConv2D ToCopy Transpose Unbind Unfold Unsafe UnsafeSplit UnsafeView
+    Unsqueeze UpsampleBicubic2D UpsampleBilinear2D UpsampleNearest2D UpsampleNearestExact2D View
+    AdaptiveMaxPool2D Amax Max MaxPool2D MaxPool2DWithIndices _ConvolutionBackward _RectifyBackward
+"""
+_PLAIN = frozenset(_LINEAR_NODES.split())
 """Autograd nodes that are linear in the signal, or switch by place as max pooling does, apart from one-path ones."""
 _ONE_PATH = frozenset(("Mul", "Div", "Mm", "Bmm", "Addmm", "Baddbmm", "Convolution", "Einsum", "Linear", "Mv"))
 """Among them, those that are linear only while a single factor depends on the image."""
@@ -247,29 +258,45 @@ class Rules(TorchFunctionMode):
     for raises `NetworkError`, naming the operation and its module; without, it is differentiated as usual.
     """
 
-    def __init__(self, module: nn.Module, strict: bool) -> None:
+    def __init__(self, module: nn.Module, strict: bool, copies: bool = False) -> None:
         super().__init__()
         self.rule = RULES["gradient"]
         self.strict = strict
         self._module = module
         self._seen: set[Any] = set()
+        self._copies = copies
+        self._remembered: list[tuple[Tensor, int]] = []
+
+    def remember(self, value: Tensor) -> Tensor:
+        """A rectifier's output, to be looked at on the way back."""
+        # Detached, as a graph that holds itself would outlive its use; the storage and its version are shared.
+        kept = value.clone() if self._copies else value.detach()
+        self._remembered.append((kept, kept._version))
+        return kept
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether the network has since changed what a rectifier remembers: run it again with `copies`."""
+        return any(value._version > version for value, version in self._remembered)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._seen.clear()
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         read = _RECTIFIERS.get(func)
         if read is not None:
             x = args[0] if args else kwargs.get("input")
-            if isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled():
+            if _wants_signal((x,)):
                 form = read(*args, **kwargs) if args else read(x, **{k: v for k, v in kwargs.items() if k != "input"})
                 if form is not None:
                     return _Rectify.apply(x, form, self)  # type: ignore[no-untyped-call]
-        result = func(*args, **kwargs)
+        result = convolve(*args, **kwargs) if func is torch.conv2d and _wants_signal(args) else None
+        if result is None:
+            result = func(*args, **kwargs)
         if self.strict and torch.is_grad_enabled():
             self._examine(func, args, result)
         return result
@@ -300,15 +327,19 @@ class Rules(TorchFunctionMode):
         called = getattr(func, "__name__", str(func)).strip("_")
         what = called if called.lower() == operation.lower() else f"{called} ({operation})"
         raise NetworkError(
-            f"{what} in {_where(self._module)}: deconvnet and guided are defined for relu, relu6, hardtanh(0, ·), leaky "
-            "and PReLU only; leave them out (--projections gradient)"
+            f"{what} in {_where(self._module)}: deconvnet and guided are defined for relu, relu6, hardtanh(0, ·), "
+            "leaky and PReLU only; leave them out (--projections gradient)"
         )
+
+
+def _wants_signal(args: Any) -> bool:
+    return bool(args) and isinstance(args[0], Tensor) and args[0].requires_grad and torch.is_grad_enabled()
 
 
 def _operation(node: Any) -> str:
     """`Mul` for a node called `MulBackward0`."""
     name = type(node).__name__
-    if name == "_RectifyBackward":
+    if name in ("_RectifyBackward", "_ConvolutionBackward"):
         return name
     stem, found, rest = name.partition("Backward")
     return stem if found and (not rest or rest.isdigit()) else name

@@ -31,9 +31,7 @@ def layer_of(name: str, call: int = 1) -> Layer:
 
 def picture(net: nn.Module, layer: str, x: Tensor, at: tuple[int, int, int], seed: float = 1.0) -> dict[str, Tensor]:
     """All three kinds for one image (1, 3, H, W) and `at` = channel, y, x."""
-    return project(
-        net, layer_of(layer), x, torch.tensor([at[1:]]), torch.tensor(at[:1]), KINDS, torch.tensor([seed])
-    )
+    return project(net, layer_of(layer), x, torch.tensor([at[1:]]), torch.tensor(at[:1]), KINDS, torch.tensor([seed]))
 
 
 def network(name: str) -> nn.Module:
@@ -224,6 +222,31 @@ def test_prelu_with_a_slope_a_channel() -> None:
     assert torch.autograd.grad(y, x, torch.ones_like(y))[0].flatten().tolist() == [0.0, 0.5]
 
 
+def test_an_operation_in_place_after_a_rectifier_corrupts_nothing() -> None:
+    """`y += …` on what a rectifier gave: differentiation that kept the value would be wrong, or refuse."""
+    x = torch.randn(1, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2
+    expected = picture(Formed(lambda y: F.relu(y) - 0.5), "c", x, (1, 3, 4))
+    for form in (F.relu, nn.ReLU(inplace=True)):
+        got = picture(Formed(lambda y, form=form: form(y).sub_(0.5)), "c", x, (1, 3, 4))  # type: ignore[misc]
+        assert all(torch.equal(got[kind], expected[kind]) for kind in KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(7, 2, 0), (11, 4, 2), (3, 2, 1), ((3, 5), (2, 3), (0, 2)), (2, 3, 1)]
+)
+def test_way_back_through_the_first_convolution(kernel: Any, stride: Any, padding: Any) -> None:
+    torch.manual_seed(0)
+    for height, width in ((23, 24), (17, 31)):
+        net = nn.Conv2d(3, 8, kernel, stride, padding).double()
+        x = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+        signal = torch.randn_like(net(x))
+        expected = torch.autograd.grad(net(x), x, signal)[0]
+        with as_in_a_run(net), Rules(net, True):
+            got = torch.autograd.grad(net(x), x, signal)[0]
+        assert got.shape == x.shape
+        assert relative(got, expected) <= 1e-14
+
+
 # ---- what is refused
 
 
@@ -381,7 +404,11 @@ CASES: dict[str, tuple[str, ...]] = {
     "squeezenet1_1": ("features.4.expand1x1", "features.12.expand3x3"),
     "resnet18": ("conv1", "layer2.0.downsample.1", "layer3.1", "layer4.1.conv2", "fc"),
     "resnet50": ("layer1.2", "layer3.4.conv2", "layer4.0"),
-    "densenet121": ("features.conv0", "features.denseblock2.denselayer3.conv1", "features.denseblock4.denselayer2.conv2"),
+    "densenet121": (
+        "features.conv0",
+        "features.denseblock2.denselayer3.conv1",
+        "features.denseblock4.denselayer2.conv2",
+    ),
     "mnasnet0_5": ("layers.8.0.layers.6", "layers.12.2"),
     "shufflenet_v2_x0_5": ("stage2.1.branch2.3", "stage4.0", "conv5.1"),
 }
@@ -399,7 +426,9 @@ def _check_captum(name: str) -> None:
             at = (channel, y, left)
             got = picture(net, layer, x, at)
             for kind in KINDS:
-                expected = _captum(net, layer, x, at, kind) if value.ndim == 4 else _captum_unit(net, layer, x, at, kind)
+                expected = (
+                    _captum(net, layer, x, at, kind) if value.ndim == 4 else _captum_unit(net, layer, x, at, kind)
+                )
                 assert relative(got[kind], expected) <= 1e-9, (name, layer, at, kind)
 
 
@@ -550,8 +579,15 @@ def test_rules_are_the_kinds_that_can_be_asked_for() -> None:
 
 def test_flags_are_restored_after_an_exception() -> None:
     net = nn.Linear(2, 2).train()
-    with pytest.raises(ZeroDivisionError), as_in_a_run(net):
-        assert not net.training
-        1 / 0  # noqa: B018
+    seen: list[bool] = []
+
+    def fails() -> None:
+        with as_in_a_run(net):
+            seen.append(net.training)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert seen == [False]
     assert net.training
     assert all(p.requires_grad for p in net.parameters())
