@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from atlas.scan.decode import Preprocessing
 from atlas.scan.record import Recorder
 from atlas.types import Layer
 
+_RUN = 32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -43,6 +45,30 @@ class Normalise:
         return scaled.sub_(self._mean).div_(self._std).to(self._dtype)
 
 
+def extremes(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest and smallest value of each map (N, C, H, W), both (N, C) and copies.
+
+    PyTorch reduces the leading axis of (positions, channels) by vectors only in runs of 32 floats; fewer channels are
+    45 times as slow. Some positions side by side make up the run, and are reduced in a second, small step.
+    """
+    n, channels, height, width = output.shape
+    positions = height * width
+    if positions == 1:
+        only = output.reshape(n, channels).clone()
+        return only, only
+    together = _RUN // math.gcd(channels, _RUN)
+    fits = positions // together * together
+    if together == 1 or not fits or not output.is_contiguous(memory_format=torch.channels_last):
+        return output.amax((2, 3)), output.amin((2, 3))
+    flat = output.permute(0, 2, 3, 1).view(n, positions, channels)
+    runs = flat[:, :fits].view(n, fits // together, together * channels)
+    high, low = (r.view(n, together, channels) for r in (runs.amax(1), runs.amin(1)))
+    if fits < positions:
+        rest = flat[:, fits:]
+        high, low = torch.cat([high, rest], 1), torch.cat([low, rest], 1)
+    return high.amax(1), low.amin(1)
+
+
 class Responder:
     """Runs batches of one shape and keeps, for each image and neuron, the largest and the smallest value of the map.
 
@@ -65,10 +91,7 @@ class Responder:
         self._recorder.__exit__(kind, error, trace)
 
     def _take(self, layer: Layer, output: Tensor) -> None:
-        if output.shape[2] * output.shape[3] == 1:
-            high = low = output[:, :, 0, 0].clone()
-        else:
-            high, low = output.amax((2, 3)), output.amin((2, 3))
+        high, low = extremes(output)
         self._high.append(high)
         self._low.append(low)
 
