@@ -9,7 +9,7 @@ from PIL import Image
 
 from atlas.types import Box, Field
 
-QUALITY = 90
+QUALITY = 85
 
 
 def picture_shape(field: Field, longest: int) -> tuple[int, int]:
