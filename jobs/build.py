@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +18,8 @@ from atlas.scan.gather import Gathered, gather, spread_winners
 from atlas.settings import Settings
 from atlas.store import layout
 from atlas.store.files import Folder
+from jobs import lease, publish
 from jobs import plan as planning
-from jobs import publish
 from jobs.actors import Outcome
 from jobs.cluster import cluster, make_pool
 from jobs.plan import Plan
@@ -33,6 +33,8 @@ class Build:
 
     plan: Plan
     folder: Folder
+    check: Callable[[], None]
+    """Raises `JobError` once another driver has taken over the output folder."""
     seconds: dict[str, float] = field(default_factory=dict)
     redone: int = 0
 
@@ -45,17 +47,26 @@ class Build:
 
 
 def build(settings: Settings) -> str:
-    """Builds an atlas, or goes on with one, and gives its digest. Raises `InputError` before any work, `JobError` during."""
+    """Builds an atlas, or goes on with one, and gives its digest.
+
+    Raises `InputError` before any work, `JobError` during it.
+    """
     plan, _, manifest = planning.make_plan(settings)
     folder = Folder(settings.out)
     state = planning.check_output(folder, plan)
     if state == "sealed":
         say(f"{settings.out}: this atlas is built already; nothing to do")
         return publish.digest_of(folder)
-    if state == "new":
-        planning.write_plan(folder, plan, manifest)
-    del manifest
-    work = Build(plan, folder)
+    with lease.held(folder) as check:
+        if planning.check_output(folder, plan) == "new":
+            planning.write_plan(folder, plan, manifest)
+        del manifest
+        return run(Build(plan, folder, check))
+
+
+def run(work: Build) -> str:
+    """Runs the stages of a build whose plan is written, and gives the digest."""
+    plan, folder, settings = work.plan, work.folder, work.plan.settings
     say(
         f"{plan.count:,} images in {plan.units} units · {len(plan.layers)} layers, {plan.neurons:,} neurons · "
         f"{len(plan.classes)} classes"
@@ -74,6 +85,7 @@ def build(settings: Settings) -> str:
         finally:
             pool.close()
     examples, frames = read_harvest(folder, count)
+    work.check()
     return publish.publish(plan, folder, gathered, examples, frames, work.seconds, work.redone)
 
 
@@ -97,6 +109,7 @@ def scan(work: Build, pool: Pool) -> None:
         progress.show(int(totals["images"]), _rates(totals))
 
     def on_wait(busy: list[Any]) -> None:
+        work.check()
         progress.show(int(totals["images"]) + _running(busy), _rates(totals))
 
     pool.run(
@@ -185,11 +198,15 @@ def harvest(work: Build, pool: Pool, winners: pa.Table) -> int:
         shown += outcome.report.examples
         progress.show(shown)
 
+    def on_wait(busy: list[Any]) -> None:
+        work.check()
+        progress.show(shown)
+
     pool.run(
         waiting,
         lambda actor, unit: actor.harvest.remote(unit, units[unit]),
         on_done,
-        lambda busy: progress.show(shown),
+        on_wait,
         lambda unit: f"harvest of unit {unit} ({len(units[unit])} examples)",
     )
     progress.show(total, final=True)

@@ -39,6 +39,7 @@ def cluster(settings: Settings) -> Iterator[Workers]:
     elif own:
         wanted = cores if settings.workers == "auto" else int(settings.workers)
         ray.init(
+            address="local",  # whatever the environment says: a cluster is asked for by --address
             num_cpus=max(wanted, cores),
             object_store_memory=OBJECT_STORE,
             include_dashboard=False,

@@ -126,8 +126,8 @@ def check_output(folder: Folder, plan: Plan) -> str:
     elif folder.exists(layout.PLAN):
         before = json.loads(folder.get(layout.PLAN))
         state = "begun"
-    elif folder.is_empty():
-        return "new"
+    elif folder.is_empty() or all(n.startswith(f"{layout.WORK}/") for n in folder.names(recursive=True)):
+        return "new"  # a build that was stopped before it had its plan leaves its lease, or its manifest
     else:
         raise SettingsError(f"--out {folder.location}: holds something else; expected an empty or a new folder")
     mine = plan.identity()

@@ -45,8 +45,9 @@ class Pool:
         on_wait: Callable[[list[Any]], None] = lambda busy: None,
         describe: Callable[[int], str] = lambda unit: f"unit {unit}",
     ) -> None:
-        """Runs every unit; `on_done` gets each outcome, in the order of finishing; `on_wait` the busy actors, about once a
-        second. Raises `JobError`, naming the unit that failed too often and its last error."""
+        """Runs every unit; `on_done` gets each outcome, in the order of finishing; `on_wait` the busy actors, about
+        once a second. Raises `JobError`, naming the unit that failed too often and its last error.
+        """
         schedule = Schedule(units, self.retries)
         references: dict[Any, int] = {}
         self._grow(len(schedule.left))
@@ -156,6 +157,9 @@ class Pool:
 
 def _ready(references: list[Any]) -> list[Any]:
     """Those that are ready; waits about a second for the first, and takes along what is there by then."""
+    if not references:  # a failed unit rests a moment before it is tried again
+        time.sleep(0.05)
+        return []
     ready, rest = ray.wait(references, num_returns=1, timeout=1.0)
     if ready and rest:
         ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 LOSSES = 3
-"""Lost workers a unit may see, as a multiple of the times it may fail: a spot node that goes is not the unit's fault."""
+"""Workers a unit may lose, as a multiple of the times it may fail: a spot node that goes is not the unit's fault."""
 SLOW = 1.5
 """Times the usual duration after which a run may be doubled."""
 UNKNOWN = 300.0
