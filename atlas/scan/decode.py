@@ -209,7 +209,7 @@ def to_input(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uin
     left, top = _crop_start(width, crop), _crop_start(height, crop)
     inside = (max(left, 0), max(top, 0), min(left + crop, width), min(top + crop, height))
     part = _resized_part(image, (width, height), inside, _FILTERS[preprocessing.interpolation])
-    pixels = np.asarray(part)  # (h, w, 3)
+    pixels = np.array(part)  # (h, w, 3), writable
     if pixels.shape == (crop, crop, 3):
         return pixels
     padded = np.zeros((crop, crop, 3), np.uint8)

@@ -19,7 +19,7 @@ from atlas.errors import ImageError, JobError, SourceError
 from atlas.scan.labels import read_class_names, resolve
 from atlas.scan.rows import list_rows, read_rows
 from atlas.scan.shards import list_shard, read_members
-from atlas.scan.sources import Part, Source, find, list_folder
+from atlas.scan.sources import Part, Source, find, list_folder, text
 from atlas.store.files import filesystem, is_remote
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -27,7 +27,7 @@ MANIFEST = pa.schema(
     [
         pa.field("image_id", pa.int64(), nullable=False),
         pa.field("source", _WORD, nullable=False),  # as given
-        pa.field("key", pa.string(), nullable=False),  # unique within its source
+        pa.field("key", pa.string(), nullable=False),  # names the image within its source
         pa.field("class_id", pa.int32()),
         pa.field("kind", _WORD, nullable=False),  # folder, file, tar or parquet: how the next three are meant
         pa.field("path", pa.dictionary(pa.int32(), pa.binary()), nullable=False),  # of the folder, or of the file
@@ -65,8 +65,8 @@ def list_images(sources: Sequence[str], class_names: str | None = None, limit: i
         try:
             source = find(each)
             parts = [(source, part) for part in _parts(source, limit, _count(found))]
-        except OSError as error:
-            raise SourceError(f"{each}: cannot be read ({' '.join(str(error).split())[:300]})") from None
+        except (OSError, UnicodeError) as error:
+            raise SourceError(f"{text(each)}: cannot be read ({' '.join(str(error).split())[:300]})") from None
         if not _count(parts) and not enough:
             raise SourceError(f"{each}: no images; expected names that end in .jpg, .png, … or rows of images")
         found += parts
@@ -114,7 +114,7 @@ def _table(source: Source, part: Part, class_ids: pa.Array) -> pa.Table:
         codes[row], odd[row] = number, 1
     return pa.table(
         {
-            "source": _constant(source.given, _WORD, count),
+            "source": _constant(text(source.given), _WORD, count),
             "key": part.keys,
             "class_id": class_ids,
             "kind": pa.DictionaryArray.from_arrays(pa.array(odd), pa.array(kinds)),

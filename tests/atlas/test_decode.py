@@ -241,6 +241,7 @@ def test_input_is_torchvisions_to_the_pixel(interpolation: str) -> None:
         expected = transforms.CenterCrop(crop)(transforms.Resize(resize, mode, antialias=True)(image))
         got = to_input(image, Preprocessing(resize, crop, interpolation=interpolation))
         assert got.dtype == np.uint8
+        assert got.flags.writeable
         assert (got == np.asarray(expected)).all(), (width, height, resize, crop)
 
 

@@ -24,6 +24,7 @@ from PIL import Image
 from atlas.errors import ImageError, JobError, SourceError
 from atlas.scan.decode import decode
 from atlas.scan.images import MANIFEST, Manifest, hash_key, list_images, read_image, read_images
+from atlas.store import files
 from atlas.store.files import Folder
 from tests import naive_images
 
@@ -152,6 +153,14 @@ def test_a_folder_with_an_odd_name_is_a_class(tmp_path: Path) -> None:
     assert manifest.classes == ("caf\\xe9",)
     assert keys(manifest) == ["caf\\xe9/1.png"]
     assert bodies(manifest) == [b"x"]
+
+
+def test_a_source_whose_own_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "1.png").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"caf\\xe9: cannot be read"):
+        list_images([str(folder)])
 
 
 def test_images_without_classes(tmp_path: Path) -> None:
@@ -573,6 +582,19 @@ def test_trouble_in_a_bucket(tmp_path: Path, bucket: str) -> None:
     assert isinstance(gone, ImageError)
     assert gone.reason == "missing"
     assert kept == PNG + b"a/2.png"
+
+
+def test_a_store_out_of_reach_is_no_matter_of_one_image(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = upload(fill(tmp_path, "a/1.png", "a/2.png"), bucket, "f")
+    manifest = list_images([there])
+    monkeypatch.setattr(files, "_ATTEMPTS", 1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+        bodies(manifest)
+    with pytest.raises(SourceError, match=r"^s3://\S+/f: cannot be read \(.*NETWORK_CONNECTION"):
+        list_images([there])
 
 
 def test_class_names_from_a_bucket(tmp_path: Path, bucket: str) -> None:
