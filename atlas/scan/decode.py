@@ -247,7 +247,7 @@ def scaled_size(width: int, height: int, longest: int) -> tuple[int, int]:
 
 def thumbnail(image: Image.Image, longest: int) -> bytes:
     """A JPEG of the whole image, its longer side at most `longest` pixels; never enlarged."""
-    return _jpeg(image.resize(scaled_size(*image.size, longest), Image.Resampling.BICUBIC, reducing_gap=2.0), 80)
+    return _jpeg(image.resize(scaled_size(*image.size, longest), Image.Resampling.BICUBIC, reducing_gap=1.5), 80)
 
 
 def frame(image: Image.Image, longest: int) -> bytes:
