@@ -109,9 +109,7 @@ def _check_alone(graph: Graph) -> None:
                 f"{node.where}: a batch norm without running statistics, so that responses to an image depend on the "
                 "other images of its batch; use one with track_running_stats"
             )
-        if (
-            node.random and "attention" not in node.op
-        ):  # attention may draw; with a dropout of 0, as in eval, it does not
+        if node.random:
             raise NetworkError(
                 f"{node.where}: {node.op} draws random numbers in eval mode; make the network answer alike"
             )

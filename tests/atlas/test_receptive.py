@@ -1,0 +1,391 @@
+"""Fields against hand-computed cases, gradient support in float64, and over all of torchvision's classifiers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from atlas.errors import GeometryError
+from atlas.scan.geometry import Maps
+from atlas.scan.graph import Call, trace
+from atlas.scan.layers import find_layers
+from atlas.scan.network import import_torchvision
+from atlas.scan.receptive import see
+from atlas.types import Axis, Layer
+from tests.naive_receptive import linear_outputs, make_positive, outputs_of, support, torchvision_network
+
+NOT_CONVOLUTIONAL = ("vit", "swin", "maxvit")
+FAMILIES = (
+    *("alexnet", "vgg11_bn", "squeezenet1_0", "squeezenet1_1", "resnet18", "resnet50", "resnext50_32x4d", "googlenet"),
+    *("inception_v3", "densenet121", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5"),
+    *("efficientnet_b0", "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf", "convnext_tiny"),
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks on busy machines are fastest so."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Net(nn.Module):
+    """A body, then a global mean and a linear layer."""
+
+    def __init__(self, body: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.body, self.head = body, nn.Linear(channels, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+class Lambda(nn.Module):
+    def __init__(self, function: Any, **parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def layer(net: nn.Module, name: str, side: int = 32) -> Layer:
+    return find_layers(net, side, side, wanted=[name])[0]
+
+
+def axes(net: nn.Module, name: str = "body.last", side: int = 32) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    field = layer(net, name, side).field
+    assert not field.whole_input
+    return (field.y.size, field.y.stride, field.y.start), (field.x.size, field.x.stride, field.x.start)
+
+
+@pytest.mark.parametrize(
+    ("name", "truth"),
+    [
+        ("features.0", (7, 2, 0)),
+        ("features.3.expand3x3", (19, 4, -4)),
+        ("features.5.expand3x3", (35, 4, -12)),
+        ("features.7.expand3x3", (59, 8, -20)),
+        ("features.12.expand3x3", (155, 16, -60)),
+    ],
+)
+def test_squeezenet_truths(name: str, truth: tuple[int, int, int]) -> None:
+    assert axes(torchvision_network("squeezenet1_0", "meta"), name, 224) == (truth, truth)
+
+
+def last(inputs: int, *, kernel: Any = 1, **options: Any) -> nn.Module:
+    return nn.Conv2d(inputs, 4, kernel, **options)
+
+
+CASES: dict[str, tuple[Any, tuple[int, int, int], tuple[int, int, int]]] = {
+    "one by seven": (lambda m, x: m.last(x), (1, 1, 0), (7, 1, -3)),
+    "slice with a stride": (lambda m, x: m.last(x[:, :, 1::2, 2:-3:3]), (1, 2, 1), (19, 3, -7)),
+    "pad": (lambda m, x: m.last(F.pad(x, (2, 0, 1, 5))), (1, 1, -1), (7, 1, -5)),
+    "crop by a negative pad": (lambda m, x: m.last(F.pad(x, (-2, 0, -1, 0))), (1, 1, 1), (7, 1, -1)),
+    "reflected": (lambda m, x: m.last(F.pad(x, (3, 3, 3, 3), mode="reflect")), (1, 1, -3), (7, 1, -6)),
+    "dilated pool": (lambda m, x: m.last(F.max_pool2d(x, 2, 3, 1, dilation=3)), (4, 3, -1), (22, 3, -10)),
+    "ceil": (lambda m, x: m.last(F.max_pool2d(x, 3, 2, ceil_mode=True)), (3, 2, 0), (15, 2, -6)),
+    "mean pool": (lambda m, x: m.last(F.avg_pool2d(x, (2, 4), (2, 3), (1, 2))), (2, 2, -1), (22, 3, -11)),
+    "adaptive of the same size": (lambda m, x: m.last(F.adaptive_avg_pool2d(x, x.shape[2:])), (1, 1, 0), (7, 1, -3)),
+    "response normalisation": (lambda m, x: m.last(F.local_response_norm(x, 3)), (1, 1, 0), (7, 1, -3)),
+    "space to depth": (lambda m, x: m.last(F.pixel_unshuffle(x, 2)[:, :3]), (2, 2, 0), (14, 2, -6)),
+    "flattened and back": (lambda m, x: m.last(x.flatten(2).unflatten(2, (32, 32))), (1, 1, 0), (7, 1, -3)),
+    "turned and back": (
+        lambda m, x: m.last(x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)), (1, 1, 0), (7, 1, -3),
+    ),
+    "gate of channels": (lambda m, x: m.last(x * x.mean(1, keepdim=True).sigmoid()), (1, 1, 0), (7, 1, -3)),
+    "softmax of channels": (lambda m, x: m.last(x.softmax(1)), (1, 1, 0), (7, 1, -3)),
+    "constant maps beside": (
+        lambda m, x: m.last(torch.cat([x, torch.zeros_like(x[:, :1])], 1)[:, :3]), (1, 1, 0), (7, 1, -3),
+    ),
+    "chosen channels": (lambda m, x: m.last(x[:, [2, 0, 1]]), (1, 1, 0), (7, 1, -3)),
+    "normalised input": (
+        lambda m, x: m.last(torch.cat([x[:, i].unsqueeze(1) * 0.5 + 0.1 for i in range(3)], 1)), (1, 1, 0), (7, 1, -3),
+    ),
+    "stacked": (lambda m, x: m.last(torch.stack([x[:, 0], x[:, 1], x[:, 2]], 1)), (1, 1, 0), (7, 1, -3)),
+    "repeated": (lambda m, x: m.last(x[:, :1].repeat(1, 3, 1, 1)), (1, 1, 0), (7, 1, -3)),
+    "expanded": (lambda m, x: m.last(x[:, :1].expand(-1, 3, -1, -1)), (1, 1, 0), (7, 1, -3)),
+    "written into": (lambda m, x: m.last(torch.empty_like(x).copy_(x)), (1, 1, 0), (7, 1, -3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hand_computed(name: str) -> None:
+    function, y, x = CASES[name]
+    assert axes(Net(Lambda(function, last=last(3, kernel=(1, 7), padding=(0, 3))), 4)) == (y, x)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("kernel", [3, 4, (3, 2)])
+def test_padding_same(kernel: Any) -> None:
+    high = (kernel, kernel) if isinstance(kernel, int) else kernel
+    net = Net(Lambda(lambda m, x: m.last(x), last=last(3, kernel=kernel, padding="same")), 4)
+    expected = tuple((k, 1, -((k - 1) // 2)) for k in high)
+    assert axes(net) == expected
+
+
+ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.SiLU, nn.Mish, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.PReLU),
+    *(nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink),
+    *(nn.Sigmoid, nn.Tanh, nn.RReLU, nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.Identity),
+)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_elementwise_modules_leave_fields_alone(kind: type[nn.Module]) -> None:
+    body = nn.Sequential()
+    body.add_module("act", kind())
+    body.add_module("last", last(3, kernel=3))
+    assert axes(Net(body, 4)) == ((3, 1, 0), (3, 1, 0))
+
+
+WHOLE: dict[str, Any] = {
+    "global mean": lambda m, x: m.last(x.mean((2, 3), keepdim=True)),
+    "global maximum": lambda m, x: m.last(x.amax((2, 3), keepdim=True)),
+    "adaptive": lambda m, x: m.last(F.adaptive_avg_pool2d(x, 16)),
+    "adaptive maximum": lambda m, x: m.last(F.adaptive_max_pool2d(x, (1, 1))),
+    "gate": lambda m, x: m.last(x * x.mean((2, 3), keepdim=True).sigmoid()),
+    "one gated channel": lambda m, x: m.last(torch.cat([x[:, :2], x[:, 2:] * x.mean((2, 3), keepdim=True)[:, :1]], 1)),
+    "flattened mean": lambda m, x: m.last(x.view(1, 3, -1).mean(2).view(1, 3, 1, 1)),
+    "group norm": lambda m, x: m.last(F.group_norm(x, 1)),
+    "instance norm": lambda m, x: m.last(F.instance_norm(x)),
+    "layer norm of all": lambda m, x: m.last(F.layer_norm(x, x.shape[1:])),
+    "flattened": lambda m, x: m.last(x.flatten(1).view(-1, 3, 32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_input(name: str) -> None:
+    found = layer(Net(Lambda(WHOLE[name], last=last(3)), 4), "body.last").field
+    assert found.whole_input
+    assert (found.y, found.x) == (Axis(32, 0, 0), Axis(32, 0, 0))
+
+
+def test_channels_beside_a_gated_one_keep_their_field() -> None:
+    def split(m: Any, x: Tensor) -> Tensor:
+        both = torch.cat([x[:, :2], x[:, 2:] * x.mean((2, 3), keepdim=True)[:, :1]], 1)
+        return m.last(both[:, :2])
+
+    assert axes(Net(Lambda(split, last=last(2, kernel=3)), 4)) == ((3, 1, 0), (3, 1, 0))
+
+
+def test_the_head_sees_the_whole_input() -> None:
+    found = find_layers(torchvision_network("alexnet"), 224, 224)
+    assert [each.field.whole_input for each in found] == [False] * 5 + [True] * 3
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "strides": (lambda m, x: m.last(m.a(x)[:, :, ::2] + m.a(x)[:, :, :16]), "aten.add in body joins paths"),
+    "strides of joined": (lambda m, x: m.last(torch.cat([x[:, :2, ::2], x[:, :1, :16]], 1)), "aten.cat in body"),
+    "upsampling": (lambda m, x: m.last(F.interpolate(x, scale_factor=2.0)), "aten.upsample_nearest2d in body"),
+    "transposed convolution": (lambda m, x: m.last(m.up(x)), "aten.convolution in body.up (transposed)"),
+    "flip": (lambda m, x: m.last(x.flip(3)), "aten.flip in body"),
+    "circular padding": (lambda m, x: m.last(F.pad(x, (1, 1, 1, 1), mode="circular")), "in body"),
+    "attention": (lambda m, x: m.last((x.flatten(2) @ x.flatten(2).mT @ x.flatten(2)).view_as(x)), "aten.bmm in body"),
+    "swapped axes": (lambda m, x: m.last(x.transpose(2, 3)), "aten.convolution in body.last"),
+    "along x": (lambda m, x: m.last(m.row(x)), "aten.linear in body.row"),
+    "write through a view": (lambda m, x: m.last(_half_rectified(x)), "through a view"),
+    "patches": (lambda m, x: m.last(x.view(1, 3, 16, 2, 16, 2)[:, :, :, 1, :, 1]), "aten.view in body reshapes"),
+    "constant": (lambda m, x: m.last(torch.zeros_like(x)) + x[:, :1] * 0, "does not depend on the image"),
+}  # fmt: skip
+
+
+def _half_rectified(x: Tensor) -> Tensor:
+    y = x * 1
+    y[:, :, :16].relu_()
+    return y
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    function, words = REFUSED[name]
+    parts = {"last": last(3), "a": nn.Conv2d(3, 3, 1), "up": nn.ConvTranspose2d(3, 3, 2, 2), "row": nn.Linear(32, 32)}
+    net = Net(Lambda(function, **parts), 4)
+    with pytest.raises(GeometryError) as caught:
+        find_layers(net, 32, 32, wanted=["body.last"])
+    assert str(caught.value).startswith("layer body.last: ")
+    assert words in str(caught.value)
+    assert "--exclude body.last" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    left = find_layers(net, 32, 32, exclude=["body*"])  # what cannot be followed is no obstacle elsewhere
+    assert [each.name for each in left] == ["head"]
+    assert left[0].field.whole_input
+
+
+def check_support(module: nn.Module, side: int, found: list[Layer], most: int) -> int:
+    """Compare boxes of up to `most` layers, at corners and in the middle, with gradient support; edges compared."""
+    maps = [each for each in found if not each.field.whole_input]
+    chosen = maps[:: max(1, -(-len(maps) // most))] + maps[-1:]
+    calls = [(each.module, each.call) for each in chosen]
+    image, outputs = linear_outputs(module, calls, side, side)
+    compared = 0
+    for each in chosen:
+        output = outputs[each.module, each.call].movedim(each.channel_axis, 1)  # (1, C, H, W)
+        height, width = output.shape[2:]
+        assert output.shape[1:] == (each.channels, each.height, each.width)
+        for y, x in {(0, 0), (0, width - 1), (height // 2, width // 2), (height - 1, width - 1)}:
+            top, bottom, left, right = support(image, output[:, :, y, x])
+            box = each.field.box(y, x)
+            lows, highs = ((top, box.top), (left, box.left)), ((bottom, box.bottom), (right, box.right))
+            for got, want in (*lows, *highs):
+                if 0 < want < side:  # an edge inside of the image is exact
+                    assert got == want, (each.name, (y, x), (top, bottom, left, right), box)
+                    compared += 1
+            assert all(got >= want for got, want in lows), (each.name, (y, x))
+            assert all(got <= want for got, want in highs), (each.name, (y, x))
+    return compared
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradient_support(name: str) -> None:
+    module = make_positive(torchvision_network(name))
+    side = 96 if name in ("convnext_tiny", "resnet50", "resnext50_32x4d") else 64 if name == "vgg11_bn" else 128
+    assert check_support(module, side, find_layers(module, side, side), most=5) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "inception_v3", "densenet121", "shufflenet_v2_x1_0", "convnext_tiny"])
+def test_gradient_support_of_large_images(name: str) -> None:
+    module = make_positive(torchvision_network(name))
+    assert check_support(module, 299, find_layers(module, 299, 299), most=6) >= 20
+
+
+@pytest.mark.data
+def test_gradient_support_of_a_users_network(data: Any) -> None:
+    module = make_positive(users_network(data))
+    assert check_support(module, 32, find_layers(module, 32, 32), most=30) >= 100
+
+
+def users_network(data: Any) -> nn.Module:
+    """The ResNet-20 that was written as a user would write it."""
+    scope: dict[str, Any] = {"__name__": "resnet20"}
+    exec(compile((data / "cifar10" / "resnet20.py").read_text("utf-8"), "resnet20.py", "exec"), scope)
+    return scope["net"]()  # type: ignore[no-any-return]
+
+
+class Random(nn.Module):
+    """A random chain of operations that move, mix and split channels and positions; per-channel fields differ."""
+
+    def __init__(self, seed: int, length: int = 7) -> None:
+        super().__init__()
+        draw = random.Random(seed)
+        kinds = ("conv", "group", "pool", "mean", "slice", "pad", "halves", "shuffle", "skip", "turn")
+        self.steps = [draw.choice(kinds) for _ in range(length)]
+        self.draws = [draw.random() for _ in range(length)]
+        self.stem = nn.Conv2d(3, 8, (draw.randint(1, 3), draw.randint(1, 3)))
+        layers = []
+        for step in self.steps:
+            kernel = draw.randint(1, 4), draw.randint(1, 4)
+            options = {"padding": (draw.randint(0, 2), draw.randint(0, 2)), "dilation": draw.randint(1, 2)}
+            if step == "skip":
+                kernel, options = (3, 3), {"padding": options["dilation"], "dilation": options["dilation"]}
+            elif draw.random() < 0.3:
+                options["stride"] = (draw.randint(1, 2), draw.randint(1, 2))
+            layers.append(nn.Conv2d(4 if step == "halves" else 8, 4 if step == "halves" else 8, kernel,
+                                    groups=draw.choice((2, 4)) if step == "group" else 1, **options))  # fmt: skip
+        self.layers = nn.ModuleList(layers)
+        self.end, self.head = nn.Identity(), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for step, number, conv in zip(self.steps, self.draws, self.layers, strict=True):
+            x = self.step(step, number, conv, x)
+        return self.head(self.end(x).mean((2, 3)))
+
+    def step(self, step: str, number: float, conv: nn.Module, x: Tensor) -> Tensor:
+        if step == "pool":
+            return F.max_pool2d(x, (2, 3), (1, 2) if number < 0.3 else 1, 1, dilation=2 if number > 0.7 else 1)
+        if step == "mean":
+            return F.avg_pool2d(x, 3, 2 if number < 0.3 else 1, 1, ceil_mode=number < 0.5)
+        if step == "slice":
+            return x[:, :, :: 2 if number < 0.3 else 1, 1:-1]
+        if step == "pad":
+            return F.pad(x[:, 1:-1], (1, 0, 0, 2, 1, 1))
+        if step == "halves":
+            one, two = x.chunk(2, 1)
+            stays = conv(two)
+            height, width = stays.shape[2:]
+            if stays.shape != one.shape:
+                return torch.cat([stays, stays.flip(1)], 1)
+            return torch.cat([one, stays], 1)[:, :, :height, :width]
+        if step == "shuffle":
+            return x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)
+        if step == "skip":
+            y = conv(x)
+            y += x if y.shape == x.shape else 0
+            return F.relu(y)
+        if step == "turn":
+            return F.layer_norm(x.permute(0, 2, 3, 1)[..., :6], (6,)).permute(0, 3, 1, 2).repeat(1, 2, 1, 1)[:, 2:10]
+        return conv(x)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_chains_channel_by_channel(seed: int) -> None:
+    module = make_positive(Random(seed))
+    side = 128
+    graph = trace(module, torch.zeros(1, 3, side, side, dtype=torch.float64))
+    maps = see(graph)[graph.calls[Call("end", 1)].outputs[0]]
+    assert isinstance(maps, Maps)
+    image, outputs = linear_outputs(module, [("end", 1)], side, side)
+    output = outputs["end", 1]
+    y, x = output.shape[2] // 2, output.shape[3] // 2
+    for channel in range(8):
+        low, high = ([int(a[0, channel, 0, 0]) for a in pair] for pair in (maps.low, maps.high))
+        if high[0] <= low[0]:
+            assert not output[0, channel].requires_grad or not _depends(image, output[0, channel])
+            continue
+        spans = [(low[a] + maps.stride[a] * (y, x)[a], high[a] + maps.stride[a] * (y, x)[a]) for a in (0, 1)]
+        assert min(spans[0][0], spans[1][0]) >= 0
+        assert max(spans[0][1], spans[1][1]) <= side, "the test's image is too small"
+        assert support(image, output[:, channel, y, x]) == (*spans[0], *spans[1]), (seed, channel, module.steps)
+
+
+def _depends(image: Tensor, numbers: Tensor) -> bool:
+    (gradient,) = torch.autograd.grad(numbers.sum(), image, retain_graph=True)
+    return bool(gradient.abs().any())
+
+
+@pytest.mark.slow
+def test_all_convolutional_classifiers_of_torchvision_pass() -> None:
+    """Layers and fields of every one, from shapes alone; outputs of an ever smaller map never get a smaller stride."""
+    models = import_torchvision().models
+    names = [n for n in models.list_models(module=models) if not n.startswith(NOT_CONVOLUTIONAL)]
+    assert len(names) >= 57
+    for name in names:
+        side = 299 if name == "inception_v3" else 224
+        found = find_layers(torchvision_network(name, "meta"), side, side)
+        assert found[-1].channels == 1000, name
+        for each in found:
+            if not each.field.whole_input:
+                for size, axis in ((each.height, each.field.y), (each.width, each.field.x)):
+                    assert axis.start + axis.stride * (size - 1) < side, (
+                        name,
+                        each,
+                    )  # the last position sees some of it
+                    assert axis.start + axis.size > 0, (name, each)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_0", "convnext_tiny", "efficientnet_b0", "shufflenet_v2_x0_5"])
+def test_shapes_alone_are_enough(name: str) -> None:
+    real, shapes = torchvision_network(name), torchvision_network(name, "meta")
+    assert find_layers(real, 224, 224) == find_layers(shapes, 224, 224)
+
+
+def test_the_brute_force_sees_a_wrong_box() -> None:
+    """The check itself can fail: a max pool's dilation, left out, is found."""
+    module = make_positive(Net(Lambda(lambda m, x: m.last(F.max_pool2d(x, 2, 1, dilation=2)), last=last(3)), 4))
+    image, outputs = linear_outputs(module, [("body.last", 1)], 32, 32)
+    assert support(image, outputs["body.last", 1][:, :, 4, 5]) == (4, 7, 5, 8)
+    with outputs_of(module, [("body.last", 1)]) as found, torch.no_grad():
+        module(image)
+    assert found["body.last", 1].shape == (1, 4, 30, 30)
