@@ -48,16 +48,24 @@ def cluster(settings: Settings) -> Iterator[Workers]:
             configure_logging=True,
         )
     try:
-        yield _workers(settings)
+        resources = ray.cluster_resources()
+        gpus = resources.get("GPU", 0.0) if settings.device != "cpu" else 0.0
+        yield _workers(settings, max(int(resources.get("CPU", 1)), 1), gpus)
     finally:
         if own:
             ray.shutdown()
 
 
-def _workers(settings: Settings) -> Workers:
-    resources = ray.cluster_resources()
-    gpus = resources.get("GPU", 0.0) if settings.device != "cpu" else 0.0
-    cores = max(int(resources.get("CPU", 1)), 1)
+def planned(settings: Settings, cores: int) -> Workers:
+    """The workers that an embedded Ray would have on this machine."""
+    import torch
+
+    wanted = cores if settings.workers == "auto" else int(settings.workers)
+    gpus = torch.cuda.device_count() if settings.device != "cpu" else 0
+    return _workers(settings, max(wanted, cores), float(gpus))
+
+
+def _workers(settings: Settings, cores: int, gpus: float) -> Workers:
     count = int(settings.workers) if settings.workers != "auto" else int(gpus) or max(cores // settings.threads, 1)
     spare = max((cores - count * settings.threads) // count, 1)
     threads = spare if settings.decode_threads == "auto" else int(settings.decode_threads)

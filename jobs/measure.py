@@ -1,0 +1,107 @@
+"""Measuring before a build: some processes, each what a worker will be, at the same time, in a temporary folder.
+
+Requests go to a process as pickles, and its answers come back as pickles. Ray is not needed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atlas.errors import AtlasError, JobError
+from jobs.plan import Plan
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request cost: seconds of wall time and of processor time; memory of the process so far (bytes, peak)."""
+
+    wall: float
+    cpu: float
+    memory: int
+    report: Any
+
+
+class Measurer:
+    """A process that runs units, one request at a time."""
+
+    def __init__(self, plan: Plan, decode_threads: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from jobs.measure import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+        self._send((plan, decode_threads))
+
+    def _send(self, what: Any) -> None:
+        assert self._process.stdin is not None
+        pickle.dump(what, self._process.stdin)
+        self._process.stdin.flush()
+
+    def ask(self, method: str, *arguments: Any) -> None:
+        """Asks for a method of `jobs.actors.Work`."""
+        self._send((method, arguments))
+
+    def answer(self) -> Answer:
+        """Waits for the answer. Raises `AtlasError` as the worker did."""
+        assert self._process.stdout is not None
+        try:
+            found = pickle.load(self._process.stdout)
+        except EOFError:
+            code = self._process.wait()
+            raise JobError(f"a measuring process ended with {code}; is there enough memory?") from None
+        if isinstance(found, BaseException):
+            raise found
+        assert isinstance(found, Answer)
+        return found
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def together(processes: Sequence[Measurer], method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Answer]:
+    """The same request to each process at the same time, each with its own arguments."""
+    for process, given in zip(processes, arguments, strict=True):
+        process.ask(method, *given)
+    return [process.answer() for process in processes]
+
+
+def main() -> None:
+    """Answers requests until standard input ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a user's network prints must not get between the answers
+    start = time.perf_counter()
+    work: Any = None
+    while True:
+        try:
+            request = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        begin, cpu = (time.perf_counter(), time.process_time()) if work else (start, 0.0)
+        try:
+            report = None
+            if work is None:
+                from jobs.actors import Work
+
+                work = Work(*request)
+            else:
+                method, arguments = request
+                report = getattr(work, method)(*arguments).report
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            found: Any = Answer(time.perf_counter() - begin, time.process_time() - cpu, memory, report)
+        except AtlasError as error:
+            found = error
+        except Exception as error:
+            found = JobError(f"a measurement failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        pickle.dump(found, answers)
+        answers.flush()

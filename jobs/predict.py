@@ -1,0 +1,249 @@
+"""`build --plan`: what would be done, and what it would take, from a few batches that are really run.
+
+Nothing is written but a temporary folder. As many processes as the build would have workers here (no more than there
+are cores) run at the same time, each as a worker does, so that what they take from each other is in the figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas.scan import neurons, partial
+from atlas.scan.images import Manifest, read_images
+from atlas.scan.merge import Fold
+from atlas.scan.partial import Partial
+from atlas.settings import Settings
+from atlas.store import layout
+from atlas.store.files import Folder
+from jobs import cluster
+from jobs import plan as planning
+from jobs.forecast import REFERENCE_SECONDS, Forecast, Rates, Work, distinct, forecast
+from jobs.measure import Answer, Measurer, together
+from jobs.plan import Plan
+from jobs.predicted import text
+from jobs.progress import say
+
+SCAN_SECONDS = 8.0
+HARVEST_SECONDS = 10.0
+READ = 32
+"""Images read on their own, to know the storage."""
+
+
+def predict(settings: Settings) -> str:
+    """What a build would do and take, as text. Raises `InputError` as `build` would; writes nothing."""
+    return text(measure(settings))
+
+
+def measure(settings: Settings) -> Forecast:
+    """The forecast of a build on this machine with the settings' workers."""
+    begin = time.perf_counter()
+    plan, _, manifest = planning.make_plan(settings)
+    state = planning.check_output(Folder(settings.out), plan)
+    seconds = time.perf_counter() - begin
+    done = _done(plan) if state == "begun" else 0
+    cores = os.cpu_count() or 1
+    workers = cluster.planned(settings, cores)
+    units = max(-(-(plan.count - done) // settings.unit_size), 1)
+    scanning = max(min(workers.count, cores, units), 1)
+    say(f"measuring with {scanning} worker{'s' if scanning > 1 else ''} at once …")
+    with tempfile.TemporaryDirectory(prefix="neuron-atlas-plan-") as temporary:
+        work, rates = _measured(plan, manifest, temporary, scanning, min(workers.count, cores), workers.decode_threads)
+    rates = replace(rates, plan=seconds)
+    return forecast(replace(work, left=plan.count - done), rates, workers.count)
+
+
+def _done(plan: Plan) -> int:
+    size = plan.settings.unit_size
+    units = [int(name.split(".")[0]) for name in Folder(plan.settings.out).names("work/scan")]
+    return sum(min((unit + 1) * size, plan.count) - unit * size for unit in units)
+
+
+def _measured(
+    plan: Plan, manifest: Manifest, temporary: str, scanning: int, harvesting: int, threads: int
+) -> tuple[Work, Rates]:
+    folder = Folder(temporary)
+    batch = plan.settings.batch_size
+    size = min(plan.settings.unit_size, -(-plan.count // batch) * batch)
+    plan = replace(plan, settings=replace(plan.settings, out=temporary, unit_size=size))
+    with ExitStack() as stack:
+        processes = [Measurer(plan, threads) for _ in range(max(scanning, harvesting))]
+        for process in processes:
+            stack.callback(process.close)
+        up = [process.answer() for process in processes]
+        scans = _scan(plan, manifest, folder, processes[:scanning])
+        first, _ = partial.load(folder.get(layout.scan_unit(0)))
+        begin = time.perf_counter()
+        fold = Fold(plan.neurons, len(plan.classes), plan.settings.k)
+        fold.add(partial.load(folder.get(layout.scan_unit(0)))[0])
+        folding = time.perf_counter() - begin
+        work, winners = _work(plan, fold, first)
+        harvests, pictures = _harvest(folder, work, winners, processes[:harvesting])
+    reports = [answer.report for answer in scans]
+    images = sum(report.images + report.quarantined for report in reports)
+    scanned = max(sum(report.images for report in reports), 1)
+    storage, image_bytes = _storage(manifest)
+    partial_bytes = float(np.mean([report.bytes_written for report in reports]))
+    grows = (first.codes.nbytes + first.sample.high.nbytes * 2) / max(len(first.images.image_id), 1)
+    return work, Rates(
+        together=scanning,
+        scan=sum((r.images + r.quarantined) / answer.wall for r, answer in zip(reports, scans, strict=True)),
+        harvest=sum(h.report.examples / h.wall for h in harvests) * scanning / harvesting,
+        decode_cpu=sum(report.decode_seconds for report in reports) / scanned,
+        network=sum(report.network_seconds for report in reports) / scanned,
+        waiting=sum(report.waiting_seconds for report in reports) / scanned,
+        storage=storage,
+        start=max(answer.wall for answer in up),
+        plan=0.0,
+        fold=folding,
+        codes=_slower(),
+        hash=_hash_rate(),
+        image_bytes=image_bytes,
+        thumbnail_bytes=float(first.images.thumbnail_length.sum() + 1024 * len(first.images.image_id))
+        / scanned
+        * scanning,
+        picture_bytes=pictures,
+        partial_bytes=partial_bytes + grows * (size - images / scanning),
+        memory=max(a.memory for a in [*scans, *harvests]) + round((size - images / scanning) * plan.neurons * 48),
+        driver_memory=400 * 2**20 + 3 * len(fold.dump()),
+    )
+
+
+def _scan(plan: Plan, manifest: Manifest, folder: Folder, processes: list[Measurer]) -> list[Answer]:
+    """Two batches to warm up and to see how many fit into the time; then so many, in one unit a process."""
+    batch, most = plan.settings.batch_size, plan.settings.unit_size
+    answers: list[Answer] = []
+    count = min(2 * batch, most)
+    for _ in range(2):
+        if answers:
+            each = max(answer.wall for answer in answers) / count
+            count = int(np.clip(int(SCAN_SECONDS / each) // batch, 1, most // batch)) * batch
+        rows = _rows(manifest.table, count, len(processes), batch)
+        with folder.writing(layout.MANIFEST) as stream:
+            pq.write_table(rows, stream, row_group_size=count)
+        answers = together(processes, "scan", [(unit,) for unit in range(len(processes))])
+    return answers
+
+
+def _rows(table: pa.Table, count: int, processes: int, batch: int) -> pa.Table:
+    """Images for each process: runs of a batch from all over the data set, numbered from 0."""
+    runs = -(-count * processes // batch)
+    starts = (np.arange(runs) * max(len(table) - batch, 0)) // max(runs - 1, 1)
+    chosen = ((starts[:, None] + np.arange(batch)) % len(table)).reshape(-1)[: count * processes]
+    # Sorted within a process, as neighbours in a file are read together.
+    chosen = np.sort(chosen.reshape(processes, count) if processes == 1 else chosen.reshape(count, processes).T, axis=1)
+    rows = table.take(pa.array(chosen.reshape(-1)))
+    return rows.set_column(rows.column_names.index("image_id"), "image_id", pa.array(np.arange(len(rows))))
+
+
+def _work(plan: Plan, fold: Fold, first: Partial) -> tuple[Work, pa.Table]:
+    """What there is to do, and the winners of the images that were run: as many a side as the build will have."""
+    settings = plan.settings
+    tables = [neurons.winners_of(fold, settings.sides)]
+    strongest = _full(fold, settings, plan.count)
+    sample = min(settings.sample, plan.count)
+    spread = plan.neurons * min(neurons.SPREAD, sample) if "spread" in settings.sides else 0
+    if spread:
+        start = 0
+        for layer in plan.layers:
+            part = slice(start, start + layer.channels)
+            tables.append(neurons.spread_of(first.sample.high[:, part], first.sample.image_id, start))
+            start += layer.channels
+    work = Work(
+        images=plan.count,
+        left=plan.count,
+        unit_size=settings.unit_size,
+        neurons=plan.neurons,
+        layers=len(plan.layers),
+        classes=len(plan.classes),
+        sample=settings.sample,
+        dimensions=first.codes.shape[1],
+        half_codes=plan.half_codes,
+        examples=strongest + spread,
+        harvest_images=distinct(plan.count, strongest, spread, sample),
+    )
+    return work, pa.concat_tables(tables)
+
+
+def _full(fold: Fold, settings: Settings, count: int) -> int:
+    """Examples of sides max and min, less those of neurons whose responses were all equal."""
+    m = fold.moments
+    assert m is not None
+    k = min(settings.k, count)
+    high = int((m.max_high != m.max_low).sum()) if "max" in settings.sides else 0
+    low = int((m.min_high != m.min_low).sum()) if "min" in settings.sides else 0
+    return k * (high + low)
+
+
+def _harvest(folder: Folder, work: Work, winners: pa.Table, processes: list[Measurer]) -> tuple[list[Answer], float]:
+    """Some images with as many examples each as the build will have: a few first, to see how many fit into the time."""
+    ids = np.unique(winners.column("image_id").to_numpy())
+    if not len(ids):
+        return [Answer(1.0, 1.0, 0, _Nothing())], 0.0
+    np.random.default_rng(0).shuffle(ids)
+    each = work.examples / work.harvest_images
+    images = min(8, len(ids))
+    for again in (False, True):
+        asked = [_some(winners, np.roll(ids, -number * images)[:images], each) for number in range(len(processes))]
+        answers = together(processes, "harvest", [(unit, table) for unit, table in enumerate(asked)])
+        if not again:
+            slowest = max(answer.wall for answer in answers) / images
+            images = int(np.clip(HARVEST_SECONDS / slowest, min(8, len(ids)), min(len(ids), 256)))
+    written = sum(folder.size(layout.pack_path(layout.pack("harvest", unit))) for unit in range(len(processes)))
+    return answers, written / max(sum(answer.report.examples for answer in answers), 1)
+
+
+class _Nothing:
+    examples = 1
+
+
+def _some(winners: pa.Table, image_ids: Any, each: float) -> pa.Table:
+    """Winners of these images, thinned to `each` an image, every image with at least one."""
+    table = winners.filter(pa.array(np.isin(winners.column("image_id").to_numpy(), image_ids)))
+    order = np.random.default_rng(1).permutation(len(table))
+    ids = table.column("image_id").to_numpy()[order]
+    _, first = np.unique(ids, return_index=True)
+    rest = np.setdiff1d(np.arange(len(order)), first)
+    wanted = max(round(each * len(image_ids)), len(first))
+    kept = order[np.concatenate([first, rest])[:wanted]]
+    return table.take(pa.array(kept)).sort_by(
+        [("image_id", "ascending"), ("neuron", "ascending"), ("side", "ascending"), ("rank", "ascending")]
+    )
+
+
+def _storage(manifest: Manifest) -> tuple[float, float]:
+    """Images/s that one thread reads, and bytes an image."""
+    count = min(READ, len(manifest.table))
+    chosen = (np.arange(count) * len(manifest.table)) // count
+    begin = time.perf_counter()
+    sizes = [len(body) for _, body in read_images(manifest.table.take(pa.array(chosen))) if isinstance(body, bytes)]
+    return count / max(time.perf_counter() - begin, 1e-6), float(np.mean(sizes)) if sizes else 0.0
+
+
+def _slower() -> float:
+    """How much slower this core makes a t-SNE map of 500 points than the core of `forecast.MAP_SECONDS`."""
+    from atlas.codes import embedding
+    from atlas.codes.stage import single_thread
+
+    points = np.random.default_rng(0).standard_normal((500, 64)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    with single_thread():
+        begin = time.perf_counter()
+        embedding.Tsne(points, points[:, :2].copy(), 0)
+        return (time.perf_counter() - begin) / REFERENCE_SECONDS
+
+
+def _hash_rate() -> float:
+    body = bytes(1 << 25)
+    begin = time.perf_counter()
+    hashlib.sha256(body).hexdigest()
+    return len(body) / (time.perf_counter() - begin)
