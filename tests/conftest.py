@@ -32,6 +32,34 @@ def tools() -> Path:
 
 
 @pytest.fixture(scope="session")
+def embedded_ray() -> Iterator[None]:
+    """One embedded Ray for all tests of a session that are not about its start: four workers fit."""
+    from jobs.cluster import cluster
+    from tests import tiny
+
+    with cluster(tiny.settings(Path("unused"), workers="4")):
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images and weights of the tiny data set: `images/`, `weights.safetensors`."""
+    from tests import tiny
+
+    return tiny.write_inputs(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_atlas(tiny_root: Path, embedded_ray: None) -> Path:
+    """The sealed atlas that the real job makes of the tiny data set."""
+    from jobs.build import build
+    from tests import tiny
+
+    build(tiny.settings(tiny_root))
+    return tiny_root / "atlas"
+
+
+@pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Address of an object store in this process, on a free port of this machine."""
     from moto.server import ThreadedMotoServer

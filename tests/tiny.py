@@ -18,7 +18,11 @@ from atlas.settings import Settings
 from tests import tiny_net
 
 CLASSES = ("ant", "bee", "cat", "dog")
-BAD = {"ant/003.jpg": b"", "cat/010.png": b"this is no image", "dog/900.jpg": b"\xff\xd8\xff\xe0" + b"\0" * 40}
+BAD = {
+    "ant/003_empty.jpg": b"",
+    "cat/010_text.png": b"this is no image",
+    "dog/900.jpg": b"\xff\xd8\xff\xe0" + b"\0" * 40,
+}
 """Files that cannot be used, by key."""
 COUNT = 150
 CROP = 32
