@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,8 +156,8 @@ class Images:
     network's input (N, 3, H, W) on its device.
     """
 
-    pixels: NDArray[np.generic]
-    normalise: Callable[[NDArray[np.generic]], Tensor]
+    pixels: NDArray[Any]
+    normalise: Callable[[NDArray[Any]], Tensor]
 
     @property
     def height(self) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 PERCENTILE = 99.5
-"""Of the absolute values that are not 0: what is drawn as full black or white. The maximum leaves most pictures grey."""
+"""Of the absolute values that are not 0: what is drawn as full black or white. The maximum leaves most grey."""
 ENDING = "webp"
 
 

@@ -2,7 +2,7 @@
 
 The network runs forward once, to the layer and no further; each kind is one way back through the same graph, with its
 rule at the rectifiers (`atlas.harvest.rules`). Many examples run together on aligned crops of one shape
-(`atlas.harvest.aligned`), in batches of one size a shape, so that a picture does not depend on what else was asked for.
+(`atlas.harvest.aligned`), in batches whose sizes the examples alone decide.
 """
 
 from __future__ import annotations
@@ -114,6 +114,68 @@ def _backward(
         return values.detach(), maps
 
 
+class Responses:
+    """A context that gives a layer's values without a way back; runs no further than the layer."""
+
+    def __init__(self, module: nn.Module, layer: Layer) -> None:
+        self._stop = _StopAt(module, layer)
+
+    def __enter__(self) -> Responses:
+        self._stop.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.__exit__(kind, error, trace)
+
+    @torch.no_grad()
+    def maps(self, inputs: Tensor) -> Tensor:
+        """The layer's output (N, C, h, w) for `inputs` (N, 3, H, W), which the network may write into."""
+        return self._stop(inputs).float() if inputs.dtype != torch.float64 else self._stop(inputs)
+
+    def at(self, inputs: Tensor, places: Sequence[tuple[int, int, int]]) -> list[float]:
+        """The values at `places` (channel, y, x), one an input."""
+        channels, ys, xs = torch.tensor(places, device=inputs.device).unbind(1)
+        rows = torch.arange(len(inputs), device=inputs.device)
+        return [float(value) for value in self.maps(inputs)[rows, channels, ys, xs].cpu().numpy()]
+
+
+def refusal(module: nn.Module, layer: Layer, inputs: Tensor) -> str | None:
+    """Why deconvnet and guided are not defined for the network up to `layer`, or None; `inputs` (N, 3, H, W) any."""
+    try:
+        with as_in_a_run(module), torch.enable_grad(), _StopAt(module, layer) as stop, Rules(module, strict=True):
+            stop(inputs.detach().clone().requires_grad_(True).clone())
+    except NetworkError as error:
+        return str(error)
+    return None
+
+
+def proven(module: nn.Module, layer: Layer, found: Geometry, inputs: Tensor, tolerance: float = 1e-3) -> Geometry:
+    """`found`, or always the whole image, where a crop does not give what the whole of `inputs` (1, 3, H, W) gives.
+
+    Networks that count on one input size (an adaptive pool that is no identity on a crop, an embedding of positions)
+    are met here. `tolerance` is a share of the layer's scale. Positions: the first, a middle and the last of each axis.
+    """
+    if found == found.whole():
+        return found
+    with as_in_a_run(module), Responses(module, layer) as responses:
+        expected = responses.maps(inputs.clone())[0]  # (C, h, w)
+        limit = tolerance * max(float(expected.std()), 1e-30)
+        height, width = expected.shape[1:]
+        for y in sorted({0, height // 2, height - 1}):
+            for x in sorted({0, width // 2, width - 1}):
+                crop = found.crop(y, x)
+                part = inputs[:, :, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width].clone()
+                try:
+                    got = responses.maps(part)[0, :, crop.y, crop.x]
+                except (RuntimeError, IndexError, ValueError, AssertionError, NetworkError):
+                    return found.whole()
+                if float((got - expected[:, y, x]).abs().max()) > limit:
+                    return found.whole()
+    return found
+
+
 def project(
     module: nn.Module, layer: Layer, inputs: Tensor, positions: Tensor, channels: Tensor, kinds: Sequence[str],
     seeds: Tensor,
@@ -164,18 +226,30 @@ def batches(
             yield group[start : start + size]
 
 
+def rows_for(count: int, size: int) -> int:
+    """Rows of a call for `count` ≤ `size` examples: `size`, halved while they still fit.
+
+    What a unit of winners holds decides it, never the workers; so a unit's result has one answer.
+    """
+    rows = size
+    while rows % 2 == 0 and rows // 2 >= count:
+        rows //= 2
+    return rows
+
+
 def project_examples(
     module: nn.Module, layer: Layer, geometry: Geometry, images: Images, examples: Sequence[Example],
     kinds: Sequence[str], batch_size: int,
 ) -> Iterator[Projected]:  # fmt: skip
     """The maps of all `examples` of a layer, a batch at a time, in an order that depends on the examples alone.
 
-    Every call of the network has `batch_size` rows; missing ones are filled and dropped. Raises as `project` does.
+    Every call of the network has `rows_for` rows; missing ones are filled and dropped. Raises as `project` does.
     """
     with as_in_a_run(module):
         for group in batches(enumerate(examples), geometry, batch_size):
-            inputs = images.cut([(e.image, crop) for _, e, crop in group], batch_size)  # (B, 3, h, w)
-            rows = group + [group[0]] * (batch_size - len(group))
+            count = rows_for(len(group), batch_size)
+            inputs = images.cut([(e.image, crop) for _, e, crop in group], count)  # (B, 3, h, w)
+            rows = group + [group[0]] * (count - len(group))
             channels, ys, xs, seeds = (
                 torch.tensor(column, device=inputs.device)
                 for column in zip(*((e.channel, crop.y, crop.x, e.sign) for _, e, crop in rows), strict=True)
