@@ -246,7 +246,7 @@ def check_support(module: nn.Module, side: int, found: list[Layer], most: int) -
     return compared
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "vgg11_bn" else n for n in FAMILIES])
 def test_gradient_support(name: str) -> None:
     module = make_positive(torchvision_network(name))
     side = 96 if name in ("convnext_tiny", "resnet50", "resnext50_32x4d") else 64 if name == "vgg11_bn" else 128
