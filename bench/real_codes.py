@@ -7,12 +7,11 @@ import importlib.util
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "../shared/data"
@@ -41,15 +40,21 @@ def _save(path: Path, **arrays: np.ndarray) -> None:
     np.savez(path, **arrays)
 
 
-def _normalise(pixels: np.ndarray) -> torch.Tensor:
+def _normalise(pixels: np.ndarray) -> Any:
+    import torch
+
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255  # (N, 3, H, W)
     return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
-@torch.inference_mode()
 def _cifar(split: str) -> dict[str, np.ndarray]:
+    import torch
+    from safetensors.torch import load_file
+
+    torch.set_grad_enabled(False)
     spec = importlib.util.spec_from_file_location("resnet20", DATA / "cifar10/resnet20.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     network = module.net().eval()
@@ -72,8 +77,11 @@ def _cifar(split: str) -> dict[str, np.ndarray]:
     }
 
 
-@torch.inference_mode()
 def _photographs() -> np.ndarray:
+    import torch
+    from safetensors.torch import load_file
+
+    torch.set_grad_enabled(False)
     library = torch.library.Library("torchvision", "DEF")  # the operators are absent beside a CPU-only torch
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -98,7 +106,6 @@ def _photograph(file: Path) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     for name in sys.argv[1:] or ("test", "train", "photographs"):
         found = photographs() if name == "photographs" else cifar(name)
         print(name, {key: value.shape for key, value in found.items()})

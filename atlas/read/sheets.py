@@ -1,0 +1,260 @@
+"""Sheets for papers and slides: one neuron, a whole layer, or the t-SNE grid of the images, drawn with Pillow."""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from atlas.errors import InputError, NotFoundError, PictureError
+from atlas.store import layout, schema
+from atlas.store.files import Folder
+
+KINDS = ("neuron", "layer", "tsne-grid")
+PICTURES = tuple(f.name for f in schema.EXAMPLES if f.type == schema.PICTURE)
+LARGEST = 120_000_000
+"""Pixels of a sheet at most; its cells are made smaller until it fits."""
+
+PAPER, INK, FAINT, EMPTY = (255, 255, 255), (30, 30, 30), (120, 120, 120), (238, 238, 238)
+CELLS = {"neuron": 112, "layer": 36, "tsne-grid": 48}  # default side of a picture
+COLLAGE = 3  # pictures along a side of a neuron on the sheet of its layer
+GAP = 4
+
+
+def draw(
+    folder: Folder,
+    kind: str,
+    *,
+    layer: str | None = None,
+    channel: int | None = None,
+    side: str = "max",
+    pictures: Sequence[str] = ("crop",),
+    cell: int | None = None,
+) -> Image.Image:
+    """A sheet as an RGB image.
+
+    kind `neuron`: the examples of `layer`, `channel` and `side`, a row for each of `pictures` (columns of the table
+    examples), a column an example; `layer`: every neuron of `layer` as three by three examples by the first of
+    `pictures`; `tsne-grid`: the thumbnails in their grid cells. `cell`: side of one picture in pixels.
+
+    Raises `InputError` for what cannot be drawn, `NotFoundError` for what the atlas does not have, `PictureError` for
+    a picture whose bytes are not what the tables say.
+    """
+    if kind not in KINDS:
+        raise InputError(f"--kind {kind!r}: expected one of {', '.join(KINDS)}")
+    if cell is not None and not 4 <= cell <= 1024:
+        raise InputError(f"--cell {cell}: expected 4 to 1024")
+    for name in pictures:
+        if name not in PICTURES:
+            raise InputError(f"--pictures {name!r}: expected some of {', '.join(PICTURES)}")
+    size = cell or CELLS[kind]
+    with _Packs(folder) as packs:
+        if kind == "tsne-grid":
+            return _tsne_grid(folder, packs, size)
+        if layer is None:
+            raise InputError(f"--layer is missing: expected a layer for --kind {kind}")
+        if kind == "layer":
+            return _layer(folder, packs, layer, side, pictures[0], size)
+        if channel is None:
+            raise InputError("--channel is missing: expected a channel for --kind neuron")
+        return _neuron(folder, packs, layer, channel, side, pictures, size)
+
+
+def png(image: Image.Image) -> bytes:
+    """A sheet as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=False)
+    return stream.getvalue()
+
+
+class _Packs:
+    """Pictures by one read each; a pack stays open while a sheet is drawn."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._open: dict[str, tuple[Any, Any]] = {}
+
+    def __enter__(self) -> _Packs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for manager, _stream in self._open.values():
+            manager.__exit__(None, None, None)
+
+    def load(self, picture: Mapping[str, Any], size: int, *, square: bool = False) -> Image.Image | None:
+        """A picture as RGB, at most `size` pixels in width and height; None where there is none.
+
+        `square`: the middle of it that fills a square of that side.
+        """
+        if picture["pack"] is None:
+            return None
+        where = f"picture {picture['pack']}/{picture['offset']}-{picture['length']}"
+        try:
+            body = self._read(picture["pack"], picture["offset"], picture["length"])
+        except (OSError, ValueError) as error:
+            raise PictureError(f"{where} cannot be read ({error})") from None
+        if zlib.crc32(body) != picture["crc32"]:
+            raise PictureError(f"{where} is damaged: its crc32 is not what the tables say; copy the atlas again")
+        try:
+            image = Image.open(io.BytesIO(body))
+            image.load()
+        except Exception as error:  # what Pillow raises for a file that it cannot read has no common base
+            raise PictureError(f"{where}: expected PNG, JPEG or WebP ({error})") from None
+        if square:
+            return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+        scale = size / max(image.size)
+        shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        # A few pixels blown up are to be seen as pixels.
+        how = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
+        return image.convert("RGB").resize(shape, how)
+
+    def _read(self, pack: str, offset: int, length: int) -> bytes:
+        if "/" in pack or pack.startswith("."):
+            raise ValueError("its pack is not a file of pictures/")
+        if pack not in self._open:
+            manager = self._folder.open(layout.pack_path(pack))
+            self._open[pack] = (manager, manager.__enter__())
+        stream = self._open[pack][1]
+        stream.seek(offset)
+        return bytes(stream.read(length))
+
+
+def _neuron(
+    folder: Folder, packs: _Packs, layer: str, channel: int, side: str, pictures: Sequence[str], size: int
+) -> Image.Image:
+    wanted = (pc.field("layer") == layer) & (pc.field("channel") == channel)
+    rows = _rows(folder, "neurons", wanted, ["mean", "max", "fires", "dead", "why_max", "why_min"])
+    if not rows:
+        raise NotFoundError(f"neuron {layer}:{channel}: {folder.location} has none; expected {_known(folder, layer)}")
+    columns = ["rank", "image_id", "response", "duplicate_of", *pictures]
+    examples = _rows(folder, "examples", wanted & (pc.field("side") == side), columns)
+    if not examples:
+        why = rows[0]["why_min" if side == "min" else "why_max"] or "the build kept none"
+        raise NotFoundError(f"neuron {layer}:{channel}: no examples of side {side} ({why})")
+    examples.sort(key=lambda row: row["rank"])
+    names = _class_names(folder, [row["image_id"] for row in examples])
+    size = _fitting(size, len(examples), len(pictures))
+    small = max(9, size // 9)
+    left, top, below = 6 * small, 3 * small, 3 * small
+    step = size + GAP
+    sheet, pen = _paper(left + step * len(examples), top + step * len(pictures) + below)
+    neuron = rows[0]
+    about = f"{layer}  channel {channel}  {side}   max {neuron['max']:,.4g}, mean {neuron['mean']:,.4g}, "
+    pen.text((GAP, GAP), about + f"fires for {neuron['fires']:.1%}", INK, _font(round(1.3 * small)))
+    for down, name in enumerate(pictures):
+        middle = top + down * step + size // 2 - small // 2
+        pen.text((GAP, middle), name, FAINT, _font(small))
+    for across, example in enumerate(examples):
+        x = left + across * step
+        for down, name in enumerate(pictures):
+            image = packs.load(example[name], size)
+            _paste(sheet, image, x, top + down * step, size)
+            if image is None:
+                why = _cut(pen, example[name]["why"] or "not there", _font(small), size - GAP)
+                pen.text((x + GAP // 2, top + down * step + size // 2), why, FAINT, _font(small))
+        again = " (again)" if example["duplicate_of"] is not None else ""
+        y = top + step * len(pictures)
+        pen.text((x, y), f"{example['response']:,.4g}{again}", INK, _font(small))
+        pen.text((x, y + small + 2), _cut(pen, names[across], _font(small), size), FAINT, _font(small))
+    return sheet
+
+
+def _layer(folder: Folder, packs: _Packs, layer: str, side: str, picture: str, size: int) -> Image.Image:
+    channels = [row["channel"] for row in _rows(folder, "neurons", pc.field("layer") == layer, ["channel"])]
+    if not channels:
+        raise NotFoundError(f"layer {layer!r}: {folder.location} has none; expected {_known(folder, None)}")
+    inside = COLLAGE * COLLAGE
+    wanted = (pc.field("layer") == layer) & (pc.field("side") == side) & (pc.field("rank") < inside)
+    shown: dict[int, list[tuple[int, Any]]] = {}
+    for row in _rows(folder, "examples", wanted, ["channel", "rank", picture]):
+        shown.setdefault(row["channel"], []).append((row["rank"], row[picture]))
+    across = math.ceil(math.sqrt(len(channels)))
+    down = math.ceil(len(channels) / across)
+    size = _fitting(size, COLLAGE * across, COLLAGE * down)
+    block, label = COLLAGE * size + 2 * GAP, max(8, size // 3)
+    sheet, pen = _paper(across * block + GAP, down * (block + label) + 3 * label)
+    pen.text((GAP, GAP), f"{layer}  {len(channels)} neurons  {side}  {picture}", INK, _font(round(1.5 * label)))
+    for number, channel in enumerate(sorted(channels)):
+        x, y = GAP + number % across * block, 3 * label + number // across * (block + label)
+        pen.text((x, y), str(channel), FAINT, _font(label))
+        for rank, place in sorted(shown.get(channel, []), key=lambda each: each[0]):
+            right, low = rank % COLLAGE * size, rank // COLLAGE * size
+            _paste(sheet, packs.load(place, size), x + right, y + label + low, size)
+    return sheet
+
+
+def _tsne_grid(folder: Folder, packs: _Packs, size: int) -> Image.Image:
+    placed = (pc.field("kind") == "tsne") & pc.is_valid(pc.field("grid_row"))
+    rows = _rows(folder, "map", placed, ["image_id", "grid_row", "grid_column"])
+    if not rows:
+        raise NotFoundError(f"{folder.location}: no t-SNE grid; `neuron-atlas info` says why under map")
+    ids = pa.array([row["image_id"] for row in rows], pa.int64())
+    images = _rows(folder, "images", pc.field("image_id").isin(ids), ["image_id", "thumbnail"])
+    thumbnails = {row["image_id"]: row["thumbnail"] for row in images}
+    down, across = (1 + max(row[name] for row in rows) for name in ("grid_row", "grid_column"))
+    size = _fitting(size, across, down)
+    sheet, _ = _paper(across * size, down * size)
+    for row in rows:
+        picture = thumbnails.get(row["image_id"])
+        image = packs.load(picture, size, square=True) if picture else None
+        _paste(sheet, image, row["grid_column"] * size, row["grid_row"] * size, size)
+    return sheet
+
+
+def _rows(folder: Folder, table: str, wanted: pc.Expression, columns: list[str]) -> list[dict[str, Any]]:
+    """Rows of a table for which an expression holds."""
+    with folder.open(layout.table(table)) as stream:
+        found: list[dict[str, Any]] = pq.read_table(stream, columns=columns, filters=wanted).to_pylist()
+    return found
+
+
+def _known(folder: Folder, layer: str | None) -> str:
+    """What the atlas has instead, in words."""
+    layers = {row["layer"]: row["channels"] for row in _rows(folder, "layers", pc.scalar(True), ["layer", "channels"])}
+    if layer in layers:
+        return f"a channel from 0 to {layers[layer] - 1}"
+    return f"a layer, one of {', '.join(layers)}"
+
+
+def _class_names(folder: Folder, image_ids: Iterable[int]) -> list[str]:
+    ids = list(image_ids)
+    wanted = pc.field("image_id").isin(pa.array(ids, pa.int64()))
+    rows = _rows(folder, "images", wanted, ["image_id", "class_name", "key"])
+    names = {row["image_id"]: row["class_name"] or row["key"] for row in rows}
+    return [names.get(image, "") for image in ids]
+
+
+def _fitting(size: int, across: int, down: int) -> int:
+    """The side of a cell with which the sheet stays within `LARGEST` pixels."""
+    return max(4, min(size, int(math.sqrt(LARGEST / (across * down)))))
+
+
+def _paper(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    sheet = Image.new("RGB", (width, height), PAPER)
+    return sheet, ImageDraw.Draw(sheet)
+
+
+def _paste(sheet: Image.Image, image: Image.Image | None, x: int, y: int, size: int) -> None:
+    """Puts a picture into the middle of its cell; an empty cell is pale."""
+    if image is None:
+        sheet.paste(EMPTY, (x, y, x + size, y + size))
+    else:
+        sheet.paste(image, (x + (size - image.width) // 2, y + (size - image.height) // 2))
+
+
+def _cut(pen: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
+    """As much of a text as fits."""
+    while text and pen.textlength(text, font) > width:
+        text = text[:-2].rstrip() + "…" if len(text) > 2 else ""
+    return text
+
+
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)
