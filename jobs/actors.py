@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import ray
 
+from atlas.errors import JobError
+from atlas.store import layout
 from atlas.store.files import Folder
 from jobs.plan import Plan, read_rows, read_unit
 
@@ -27,6 +30,7 @@ class Work:
     def __init__(self, plan: Plan, decode_threads: int) -> None:
         import torch
 
+        from atlas.harvest.drawn import ProjectionSettings
         from atlas.harvest.unit import Harvester, HarvestSettings
         from atlas.scan import network, respond
         from atlas.scan.feed import Feed
@@ -46,7 +50,15 @@ class Work:
             settings.k, settings.batch_size, settings.unit_size, settings.seed, plan.threshold, plan.half_codes
         )
         self._scanner = Scanner(module, plan.layers, plan.code, normalise, feed, scan)
-        harvest = HarvestSettings(settings.batch_size, settings.picture_size, decode_threads)
+        projections = ProjectionSettings(
+            settings.projections,
+            settings.projection_sides,
+            settings.evidence,
+            settings.picture_size,
+            settings.batch_size,
+            settings.seed,
+        )
+        harvest = HarvestSettings(settings.batch_size, settings.picture_size, decode_threads, projections)
         self._harvester = Harvester(module, plan.layers, normalise, plan.preprocessing, harvest)
 
     def scan(self, unit: int) -> Outcome:
@@ -70,6 +82,11 @@ class Worker:
     """`Work` as a Ray actor."""
 
     def __init__(self, plan: Plan, decode_threads: int) -> None:
+        if not Folder(plan.settings.out).exists(layout.PLAN):
+            raise JobError(
+                f"--out {plan.settings.out}: the worker on {socket.gethostname()} does not see the driver's files; "
+                "give a folder that all machines share, or a bucket (s3://)"
+            )
         self._work = Work(plan, decode_threads)
 
     def scan(self, unit: int) -> Outcome:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from atlas.codes import stage
+from atlas.harvest import trust
 from atlas.scan.gather import Gathered
 from atlas.scan.image_rows import image_rows, quarantine_rows
 from atlas.scan.neurons import class_rows, neuron_rows
@@ -49,14 +50,15 @@ def publish(
     say("codes: index, map, similar neurons")
     codes = stage.run(folder, settings, list(plan.layers), neurons, examples, gathered.properties)
     seconds["codes"] = round(time.perf_counter() - start, 3)
-    tables.write(folder, "neurons", codes.neurons)
+    trusted = trust.by_neuron(codes.examples)
+    tables.write(folder, "neurons", trust.with_trust(codes.neurons, trusted))
     tables.write(folder, "examples", codes.examples)
-    tables.write(folder, "layers", _layers(plan.layers, codes.axis))
+    tables.write(folder, "layers", _layers(plan.layers, codes.axis, trust.by_layer(trusted)))
     for name in ("filters", "sanity"):
         if not folder.exists(layout.table(name)):
             tables.write(folder, name, schema.SCHEMAS[name].empty_table())
     folder.sweep()  # a unit that ran twice may have left half a file
-    about = seal.seal(folder, _about(plan, gathered, codes, seconds, redone))
+    about = seal.seal(folder, _about(plan, gathered, codes, trust.words(trusted), seconds, redone))
     folder.remove(layout.WORK)
     return str(about["digest"])
 
@@ -81,7 +83,9 @@ def _sorted(examples: pa.Table, layers: tuple[Layer, ...]) -> pa.Table:
     return examples.take(pa.array(np.lexsort((rank, side, channel, layer)))).combine_chunks()
 
 
-def _layers(layers: tuple[Layer, ...], axis: dict[str, dict[str, float | None]]) -> pa.Table:
+def _layers(
+    layers: tuple[Layer, ...], axis: dict[str, dict[str, float | None]], trusted: dict[str, trust.Trust]
+) -> pa.Table:
     rows = []
     for layer in layers:
         f = layer.field
@@ -99,6 +103,7 @@ def _layers(layers: tuple[Layer, ...], axis: dict[str, dict[str, float | None]])
                 },
                 "whole_input": f.whole_input,
                 "rectified": layer.rectified,
+                "trust": trusted.get(layer.name),
                 "axis": axis.get(layer.name),
             }
         )
@@ -106,7 +111,12 @@ def _layers(layers: tuple[Layer, ...], axis: dict[str, dict[str, float | None]])
 
 
 def _about(
-    plan: Plan, gathered: Gathered, codes: stage.CodesResult, seconds: dict[str, float], redone: int
+    plan: Plan,
+    gathered: Gathered,
+    codes: stage.CodesResult,
+    words: list[str],
+    seconds: dict[str, float],
+    redone: int,
 ) -> dict[str, Any]:
     settings = plan.settings
     return {
@@ -132,6 +142,7 @@ def _about(
             "sample": len(gathered.sample_ids),
             "classes": len(plan.classes),
         },
+        "trust": {"words": words},
         "index": codes.index,
         "map": codes.map,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -29,6 +29,9 @@ class Found:
     channel: Ints
     image: Ints
     lowest: NDArray[np.bool_]
+    side: list[str]
+    rank: Ints
+    response: Floats
     y: NDArray[np.int32] = field(init=False)
     x: NDArray[np.int32] = field(init=False)
     pictures: dict[str, list[Picture]] = field(init=False)
@@ -44,14 +47,6 @@ class Found:
     def __len__(self) -> int:
         return len(self.number)
 
-    @property
-    def side(self) -> list[str]:
-        return list(self.winners.column("side").to_pylist())
-
-    @property
-    def response(self) -> Floats:
-        return np.asarray(self.winners.column("response").to_numpy(), np.float32)
-
     def layer(self, row: int) -> Layer:
         return self.layers[int(self.number[row])]
 
@@ -61,8 +56,8 @@ class Found:
 
     def member(self, kind: str, row: int, ending: str) -> str:
         """The name of a picture inside its pack."""
-        side, rank = self.winners.column("side")[row].as_py(), self.winners.column("rank")[row].as_py()
-        return f"{kind}-{self.layer(row).index:03d}-{self.channel[row]:05d}-{side}-{rank:02d}.{ending}"
+        neuron = f"{self.layer(row).index:03d}-{self.channel[row]:05d}"
+        return f"{kind}-{neuron}-{self.side[row]}-{self.rank[row]:02d}.{ending}"
 
     def table(self, placements: Sequence[Placement]) -> pa.Table:
         """The rows by `schema.EXAMPLES`; `placements` of the unit's images."""
@@ -90,6 +85,7 @@ def find(layers: Sequence[Layer], winners: pa.Table, image_ids: Ints) -> Found:
     """The unit's winners, not yet placed; `image_ids` ascends."""
     neuron = winners.column("neuron").to_numpy().astype(np.int64)
     first = np.concatenate([[0], np.cumsum([layer.channels for layer in layers])])
+    side = winners.column("side").to_pylist()
     number = np.searchsorted(first, neuron, side="right") - 1
     return Found(
         layers,
@@ -97,5 +93,8 @@ def find(layers: Sequence[Layer], winners: pa.Table, image_ids: Ints) -> Found:
         number,
         neuron - first[number],
         np.searchsorted(image_ids, winners.column("image_id").to_numpy()),
-        np.array([side == "min" for side in winners.column("side").to_pylist()], bool),
+        np.array([name == "min" for name in side], bool),
+        side,
+        winners.column("rank").to_numpy().astype(np.int64),
+        winners.column("response").to_numpy(),
     )

@@ -17,6 +17,8 @@ from torch import nn
 
 from atlas.errors import ImageError, JobError
 from atlas.harvest import crops
+from atlas.harvest.aligned import Images
+from atlas.harvest.drawn import ProjectionSettings, project_found
 from atlas.harvest.found import Found, find
 from atlas.harvest.positions import place
 from atlas.scan import decode
@@ -40,6 +42,7 @@ class HarvestSettings:
     batch_size: int
     picture_size: int
     decode_threads: int
+    projections: ProjectionSettings
 
 
 @dataclass
@@ -85,34 +88,36 @@ class Harvester:
             pack = PackWriter(stream, name)
             image_ids = rows.column("image_id").to_numpy()
             found = find(self.layers, winners, image_ids)
-            placements, _, frames = self._cut(found, rows, pack)
+            with ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="harvest") as pool:
+                placements, pixels, frames = self._cut(found, rows, pack, pool)
+                images = Images(pixels, self.normalise)
+                project_found(self.module, found, images, self.settings.projections, pack, pool)
             pack.close()
         body = _serialised(found.table(placements), image_ids, frames)
         folder.put(layout.harvest_unit(number), body)
         return HarvestReport(number, len(rows), len(winners), time.perf_counter() - start, len(body))
 
     def _cut(
-        self, found: Found, rows: pa.Table, pack: PackWriter
+        self, found: Found, rows: pa.Table, pack: PackWriter, pool: ThreadPoolExecutor
     ) -> tuple[list[Placement], NDArray[np.uint8], list[Picture]]:
         """Finds every example's position and cuts its crop; keeps what the network saw (images, H, W, 3)."""
         count, crop = len(rows), self.preprocessing.crop
         placements = [Placement(1, 1, 0, 0)] * count
         pixels = np.zeros((count, crop, crop, 3), np.uint8)
         frames: list[Picture] = [{}] * count
-        with ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="harvest") as pool:
-            for group in self._groups(rows, pool):
-                for row, image in zip(group.rows, group.images, strict=True):
-                    placements[row] = decode.place(image.width, image.height, self.preprocessing)
-                inputs = pool.map(lambda image: decode.to_input(image, self.preprocessing), group.images)
-                pixels[group.rows] = np.stack(list(inputs))
-                examples = self._place(found, group, pixels)
-                bodies = pool.map(lambda image: decode.frame(image, FRAME), group.images)
-                for row, body in zip(group.rows, bodies, strict=True):
-                    frames[row] = pack.add(f"frame-{rows.column('image_id')[int(row)].as_py():012d}.jpg", body)
-                images = dict(zip(group.rows.tolist(), group.images, strict=True))
-                cut = pool.map(partial(self._crop, found, images, placements), examples.tolist())
-                for example, body in zip(examples.tolist(), cut, strict=True):
-                    found.pictures["crop"][example] = pack.add(found.member("crop", example, "jpg"), body)
+        for group in self._groups(rows, pool):
+            for row, image in zip(group.rows, group.images, strict=True):
+                placements[row] = decode.place(image.width, image.height, self.preprocessing)
+            inputs = pool.map(lambda image: decode.to_input(image, self.preprocessing), group.images)
+            pixels[group.rows] = np.stack(list(inputs))
+            examples = self._place(found, group, pixels)
+            bodies = pool.map(lambda image: decode.frame(image, FRAME), group.images)
+            for row, body in zip(group.rows, bodies, strict=True):
+                frames[row] = pack.add(f"frame-{rows.column('image_id')[int(row)].as_py():012d}.jpg", body)
+            images = dict(zip(group.rows.tolist(), group.images, strict=True))
+            cut = pool.map(partial(self._crop, found, images, placements), examples.tolist())
+            for example, body in zip(examples.tolist(), cut, strict=True):
+                found.pictures["crop"][example] = pack.add(found.member("crop", example, "jpg"), body)
         return placements, pixels, frames
 
     def _groups(self, rows: pa.Table, pool: ThreadPoolExecutor) -> Iterator[Group]:

@@ -1,0 +1,118 @@
+"""The projections of a unit's examples and their evidence, layer by layer, drawn on the box of the crop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from atlas.harvest import draw, evidence
+from atlas.harvest.aligned import Images, geometry
+from atlas.harvest.crops import picture_shape
+from atlas.harvest.draw import Drawn
+from atlas.harvest.found import Found
+from atlas.harvest.projections import Example, Projected, project_examples
+from atlas.scan.statistics import Ints
+from atlas.store.pictures import PackWriter, missing
+
+MAX = "gradient_max"
+"""Simonyan's map, drawn beside `gradient`."""
+_AHEAD = 64
+"""Examples whose pictures may be encoded while the network goes on."""
+
+
+@dataclass(frozen=True)
+class ProjectionSettings:
+    """Which examples are projected, how, and of how many a neuron the pictures are put to the test."""
+
+    kinds: tuple[str, ...]
+    sides: tuple[str, ...]
+    evidence: int
+    longest: int
+    batch_size: int
+    seed: int
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The kinds of picture, in the order of their columns."""
+        return (*self.kinds, MAX) if "gradient" in self.kinds else self.kinds
+
+
+def project_found(
+    module: nn.Module,
+    found: Found,
+    images: Images,
+    settings: ProjectionSettings,
+    pack: PackWriter,
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Draws the examples into the pack and tests the strongest; where a picture cannot be, the row says why."""
+    rows = _drawable(found, settings)
+    for number, layer in enumerate(found.layers):
+        of_layer = rows[found.number[rows] == number]
+        if not len(of_layer):
+            continue
+        where = geometry(layer, images.height, images.width)
+        examples = [_example(found, row) for row in of_layer.tolist()]
+        projected = project_examples(module, layer, where, images, examples, settings.kinds, settings.batch_size)
+        marked: dict[int, evidence.Marked] = {}
+        for each, pictures in _drawn(projected, picture_shape(layer.field, settings.longest), settings.shown, pool):
+            row = int(of_layer[each.index])
+            example = examples[each.index]
+            for kind, drawn in pictures.items():
+                found.pictures[kind][row] = _stored(pack, found.member(kind, row, draw.ENDING), drawn, example.sign)
+            if found.rank[row] < settings.evidence:
+                token = found.member("evidence", row, "mask")
+                marked[row] = evidence.mark(each, example, images.height, images.width, token)
+        tested = evidence.test(module, layer, where, images, list(marked.values()), settings.batch_size, settings.seed)
+        for row, answer in zip(marked, tested, strict=True):
+            found.evidence[row] = answer
+
+
+def _drawable(found: Found, settings: ProjectionSettings) -> Ints:
+    """Rows of the examples that are drawn; a response of the wrong sign has nothing that drove it."""
+    wanted = np.array([side in settings.sides for side in found.side], bool)
+    driven = np.where(found.lowest, found.response < 0, found.response > 0)
+    for row in np.flatnonzero(wanted & ~driven).tolist():
+        side = "below" if found.lowest[row] else "above"
+        why = f"the response is {found.response[row]:.4g}, not {side} 0: nothing in the image drives the neuron there"
+        for kind in settings.shown:
+            found.pictures[kind][row] = missing(why)
+    return np.flatnonzero(wanted & driven) if settings.kinds else np.zeros(0, np.int64)
+
+
+def _example(found: Found, row: int) -> Example:
+    """The example as the projections take it; a smallest response is seeded with -1."""
+    sign = -1 if found.lowest[row] else 1
+    return Example(int(found.image[row]), int(found.channel[row]), int(found.y[row]), int(found.x[row]), sign)
+
+
+def _drawn(
+    projected: Iterable[Projected], shape: tuple[int, int], shown: Sequence[str], pool: ThreadPoolExecutor
+) -> Iterator[tuple[Projected, dict[str, Drawn | None]]]:
+    """Each projected example with its pictures, encoded by the pool while the network goes on."""
+    waiting: deque[tuple[Projected, Future[dict[str, Drawn | None]]]] = deque()
+    for each in projected:
+        waiting.append((each, pool.submit(_encode, each, shape, shown)))
+        if len(waiting) > _AHEAD:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for each, future in waiting:
+        yield each, future.result()
+
+
+def _encode(each: Projected, shape: tuple[int, int], shown: Sequence[str]) -> dict[str, Drawn | None]:
+    return {
+        kind: draw.magnitude(each.maps["gradient"], shape) if kind == MAX else draw.signed(each.maps[kind], shape)
+        for kind in shown
+    }
+
+
+def _stored(pack: PackWriter, member: str, drawn: Drawn | None, sign: int) -> dict[str, object]:
+    if drawn is None:
+        return missing("the signal is 0 everywhere: nothing of it reaches the image")
+    return pack.add(member, drawn.body, seed=float(sign), scale=drawn.scale)
