@@ -8,10 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError, FolderError, InputError, JobError, SettingsError
 from atlas.settings import Settings, from_mapping, read_toml
+from atlas.store import seal
+from atlas.types import SIDES
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -78,6 +81,27 @@ def _parser() -> argparse.ArgumentParser:
     neighbours.add_argument("dir", help="folder of a sealed atlas")
     neighbours.add_argument("image_id", type=int, help="image to start from")
     neighbours.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
+    picture = command("picture", _picture, "a sheet for a paper or a slide")
+    picture.add_argument("dir", help="folder of a sealed atlas")
+    picture.add_argument("--kind", choices=("neuron", "layer", "tsne-grid"), required=True, help="what to draw")
+    picture.add_argument("--layer", help="layer, for neuron and layer")
+    picture.add_argument("--channel", type=int, help="channel, for neuron")
+    picture.add_argument("--side", choices=SIDES, default="max", help="side of the examples (default: %(default)s)")
+    picture.add_argument("--pictures", default="crop", help="columns of pictures, for example crop,deconvnet,guided")
+    picture.add_argument("--cell", type=int, help="side of one picture on the sheet, in pixels")
+    picture.add_argument("-o", "--output", required=True, metavar="FILE.png", help="file to write")
+    export = command("export", _export, "a static site that any file host serves")
+    export.add_argument("dir", help="folder of a sealed atlas")
+    export.add_argument("-o", "--output", required=True, metavar="SITE", help="folder to write, new or empty")
+    export.add_argument("--no-pictures", action="store_true", help="leave out every pixel of the data")
+    serve = command("serve", _serve, "REST and pages over sealed atlases")
+    serve.add_argument("dirs", nargs="+", metavar="dir", help="folder of a sealed atlas, one or more")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to bind; another one needs --token (default: %(default)s)"
+    )
+    serve.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
+    serve.add_argument("--token", help="what callers must send as a bearer token (default: $NEURON_ATLAS_TOKEN)")
+    serve.add_argument("--no-pictures", action="store_true", help="for data that may not be shown: no pixel leaves")
     return parser
 
 
@@ -104,7 +128,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _shown(default: Any) -> str:
     if default is None:
-        return "see above" if False else "none"
+        return "none"
     return ",".join(map(str, default)) or "none" if isinstance(default, tuple) else str(default)
 
 
@@ -168,6 +192,41 @@ def _query(options: argparse.Namespace) -> int:
     from jobs.show import query
 
     query(atlas.open(options.dir), options.sql, options.format)
+    return 0
+
+
+def _picture(options: argparse.Namespace) -> int:
+    from atlas.read import sheets
+    from atlas.store.files import Folder
+
+    folder = Folder(options.dir)
+    seal.read_about(folder)
+    sheet = sheets.draw(
+        folder,
+        options.kind,
+        layer=options.layer,
+        channel=options.channel,
+        side=options.side,
+        pictures=options.pictures.split(","),
+        cell=options.cell,
+    )
+    Path(options.output).write_bytes(sheets.png(sheet))
+    print(f"{options.output}: {sheet.width} x {sheet.height} pixels")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from api.export import export
+
+    export(options.dir, options.output, pictures=not options.no_pictures)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from api.app import serve
+
+    token = options.token or os.environ.get("NEURON_ATLAS_TOKEN")
+    serve(options.dirs, host=options.host, port=options.port, token=token, pictures=not options.no_pictures)
     return 0
 
 
