@@ -48,10 +48,17 @@ class Pages:
         self._templates: dict[str, jinja2.Template] = {}
         self._heads: dict[str, Context] = {}
 
-    def render(self, route: str, call: Call, **more: Any) -> str:
+    def render(self, route: str, call: Call) -> str:
         """The page of a route of `PARAMS`. Raises what the route raises."""
-        context = PAGES[route](call) | more
-        return self._template(TEMPLATES.get(route, route)).render(atlas=self._head(call), **context)
+        return self.draw(route, call, self.context(route, call))
+
+    def context(self, route: str, call: Call) -> Context:
+        """What the page of a route says. Raises what the route raises."""
+        return PAGES[route](call)
+
+    def draw(self, route: str, call: Call, context: Context) -> str:
+        """The page that says it."""
+        return self._template(TEMPLATES.get(route, route)).render({"atlas": self._head(call), **context})
 
     def shelf_list(self, atlases: models.AtlasList) -> str:
         """The list of atlases."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 WEB = Path(__file__).resolve().parent
 ENTRIES = ("src/map.js",)
-OPTIONS = ("--bundle", "--minify", "--format=esm", "--target=es2022", "--legal-comments=none", "--log-level=warning")
+OPTIONS = ("--bundle", "--minify", "--format=iife", "--target=es2022", "--legal-comments=none", "--log-level=warning")
 
 
 def npm(*arguments: str) -> None:

@@ -1,5 +1,6 @@
+"use strict";
 // What script adds to pages that work without it: keys, switches in the URL, endless walls, suggestions, lit fields.
-
+{
 keys();
 switches();
 endless();
@@ -7,6 +8,7 @@ suggestions();
 spots();
 liveForms();
 classNames();
+results();
 
 /** Arrow keys follow the links that carry data-key; / goes to the search field. */
 function keys() {
@@ -94,7 +96,7 @@ function endless() {
 
 /** Suggestions under the search field, from the same search as its page. */
 function suggestions() {
-  const form = document.querySelector("form[data-suggest]");
+  const form = document.querySelector("form.seek");
   if (!form) return;
   const field = form.querySelector("input");
   const list = document.createElement("div");
@@ -131,12 +133,8 @@ function suggestions() {
   async function ask() {
     const q = field.value.trim();
     const turn = ++asked;
-    if (!q) return show([]);
-    try {
-      const answer = await fetch(`${form.dataset.suggest}?q=${encodeURIComponent(q)}`);
-      const hits = answer.ok ? (await answer.json()).items : [];
-      if (turn === asked && document.activeElement === field) show(hits);
-    } catch { show([]); }
+    const hits = q ? await find(form, q).catch(() => []) : [];
+    if (turn === asked && document.activeElement === field) show(hits);
   }
   field.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(ask, 90); });
   field.addEventListener("keydown", (event) => {
@@ -152,6 +150,55 @@ function suggestions() {
     field.setAttribute("aria-activedescendant", links[chosen].id);
   });
   field.addEventListener("blur", () => setTimeout(() => show([]), 150));
+}
+
+/** What is called like `q`: `[{name, detail, page}]`, from the service, or in a static site from its index. */
+async function find(form, q) {
+  if (form.dataset.suggest) {
+    const answer = await fetch(`${form.dataset.suggest}?q=${encodeURIComponent(q)}`);
+    return answer.ok ? (await answer.json()).items : [];
+  }
+  const base = new URL(form.dataset.index, location.href);
+  const index = await (await fetch(base)).json();
+  const low = q.toLowerCase();
+  const to = (path) => new URL(path, base).href;
+  const hits = index.layers.filter(([name]) => name.toLowerCase().includes(low))
+    .map(([name, kind, channels, file]) => ({ kind: "layer", name, detail: `${kind}, ${channels} neurons`, page: to(`layers/${file}.html`) }));
+  const neuron = /^(.+?)[\s:/#]+([0-9]{1,9})$/.exec(low);
+  if (neuron) {
+    for (const [name, , channels, file] of index.layers) {
+      if (!name.toLowerCase().includes(neuron[1]) || Number(neuron[2]) >= channels) continue;
+      hits.push({ kind: "neuron", name: `${name} ${Number(neuron[2])}`, detail: "", page: to(`neurons/${file}/${Number(neuron[2])}.html`) });
+    }
+  }
+  for (const [number, name] of index.classes) {
+    if (name.toLowerCase().includes(low) || String(number) === q) hits.push({ kind: "class", name, detail: `class ${number}`, page: to(`classes/${number}.html`) });
+  }
+  if (/^(0|[1-9][0-9]*)$/.test(q) && Number(q) < index.listed && !index.left_out.includes(Number(q))) {
+    hits.push({ kind: "image", name: `image ${q}`, detail: "", page: to(`images/${q}.html`) });
+  }
+  return hits.slice(0, 60);
+}
+
+/** The search page of a static site: its results, from the index. */
+async function results() {
+  const list = document.querySelector("[data-results]");
+  const q = new URLSearchParams(location.search).get("q")?.trim();
+  if (!list || !q) return;
+  const form = document.querySelector("form.seek");
+  form.querySelector("input").value = q;
+  document.querySelector("h1").textContent = `“${q}”`;
+  const hits = await find(form, q);
+  list.replaceChildren(...hits.map((hit) => {
+    const item = document.createElement("li"), link = document.createElement("a"), detail = document.createElement("span");
+    link.href = hit.page;
+    link.textContent = hit.name;
+    detail.className = "quiet small";
+    detail.textContent = ` ${hit.detail}`;
+    item.append(link, detail);
+    return item;
+  }));
+  if (!hits.length) list.textContent = "Nothing is called like that.";
 }
 
 /** On an image's page a neuron's field lights up while its link is under the pointer, or has the focus. */
@@ -202,4 +249,5 @@ function classNames() {
       cursor = page.next;
     } while (cursor);
   }, { once: true });
+}
 }
