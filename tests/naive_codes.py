@@ -68,18 +68,6 @@ def mean_code(codes: Sequence[Sequence[float]], responses: Sequence[float]) -> l
     return [math.fsum(w * c[d] for w, c in zip(weights, codes, strict=True)) / total for d in range(len(codes[0]))]
 
 
-def selectivity(responses: Sequence[float], classes: Sequence[int]) -> float:
-    """Morcos' class selectivity of the responses above their median."""
-    middle = float(np.median(responses))
-    means = []
-    for c in sorted({c for c in classes if c >= 0}):
-        inside = [max(r - middle, 0.0) for r, k in zip(responses, classes, strict=True) if k == c]
-        means.append(math.fsum(inside) / len(inside))
-    most = max(means)
-    others = (math.fsum(means) - most) / (len(means) - 1)
-    return (most - others) / (most + others)
-
-
 def closeness(vectors: Matrix) -> float:
     """Mean cosine over all pairs."""
     pairs = [cosine(a.tolist(), b.tolist()) for i, a in enumerate(vectors) for b in vectors[:i]]

@@ -22,7 +22,7 @@ SAMPLED = 200_000
 """Images that t-SNE itself runs on at most; the rest is placed among them by openTSNE's transform."""
 LEAST = 5
 """Images below which there is no t-SNE map."""
-PLACED = 20_000  # images placed at a time
+ITERATIONS = (250, 500)  # with early exaggeration, and without
 EXPLAINED = 50
 KEPT = 15  # neighbours of which the map should keep as many as it can
 ASKED = 2_000  # images on which that is measured
@@ -41,20 +41,24 @@ class Pca:
     explained: list[float]
 
     def place(self, rows: npt.NDArray[Any]) -> Floats:
-        """Coordinates (n, 2) on the first two axes; 0 for an axis that there is not."""
-        return ((rows - self.mean) @ self.axes.T).astype(np.float32)
+        """Coordinates (n, 2) on the first two axes; 0 for an axis there is not, nan for a row that is not finite."""
+        finite = np.isfinite(rows).all(axis=1, keepdims=True)
+        placed = (np.where(finite, rows, 0) - self.mean) @ self.axes.T
+        return np.where(finite, placed, np.nan).astype(np.float32)
 
 
 def pca(blocks: Iterable[npt.NDArray[Any]], dimensions: int) -> Pca:
     """Principal axes of the rows of all blocks, by the eigenvectors of their covariance, summed in float64.
 
-    The sign of an axis is that of its largest entry, made positive. Passes once; memory: dimensions squared.
+    The sign of an axis is that of its largest entry, made positive. Rows that are not
+    finite are left out. Passes once; memory: dimensions squared.
     """
     from scipy import linalg
 
     count, total, products = 0, np.zeros(dimensions), np.zeros((dimensions, dimensions))
     shift: Doubles | None = None
-    for block in blocks:
+    for every in blocks:
+        block = every[np.isfinite(every).all(axis=1)]
         if shift is None and len(block):
             shift = block.mean(axis=0, dtype=np.float64)  # near the mean: nothing is lost by cancellation
         rows = block.astype(np.float64) - (0 if shift is None else shift)
@@ -126,12 +130,12 @@ class Tsne:
         )
         start = initialization.rescale(coordinates.astype(np.float64))
         embedding = TSNEEmbedding(start, affinities, n_jobs=1, random_state=seed % 2**32)
-        embedding = embedding.optimize(n_iter=250, exaggeration=12, momentum=0.5)
-        self._embedding = embedding.optimize(n_iter=500, momentum=0.8)
+        embedding = embedding.optimize(n_iter=ITERATIONS[0], exaggeration=12, momentum=0.5)
+        self._embedding = embedding.optimize(n_iter=ITERATIONS[1], momentum=0.8)
         self.coordinates: Floats = np.asarray(self._embedding, np.float32)
 
     def place(self, vectors: Floats) -> Floats:
-        """Coordinates (n, 2) of further rows among those of the map; `PLACED` rows at a time give the same bytes."""
+        """Coordinates (n, 2) of further rows among those of the map; however they are split, they are the same."""
         return np.asarray(self._embedding.transform(vectors), np.float32)
 
 

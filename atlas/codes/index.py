@@ -239,6 +239,8 @@ def _search(index: CodeIndex, queries: Floats, own: Ids, near: int) -> Ids:
 def _recall(codes: Codes, queries: Floats, found: Ids, tenth: Floats) -> float:
     """Share of the found that are as similar to the query as its tenth nearest."""
     wanted = np.unique(found[found >= 0])
+    if not len(wanted):
+        return 0.0
     vectors = unit(codes.take(wanted))
     rows = np.searchsorted(wanted, np.maximum(found, wanted[0]))
     hits = 0

@@ -14,7 +14,8 @@ Flags = npt.NDArray[np.bool_]
 
 
 def mean_codes(codes: Codes, order: Order, examples: pa.Table) -> tuple[Floats, Flags]:
-    """Vectors (neurons, dimensions), and which are defined: those of neurons with examples of side `max`.
+    """Vectors (neurons, dimensions), and which are defined: those of neurons with examples of side `max`
+    whose codes are finite.
 
     A vector is the mean code of the neuron's `max` examples, weighted by their response. Responses below 0 weigh
     nothing; where none is above 0, all weigh the same. Codes are as stored, not of unit length. Summed in float64 in
@@ -28,8 +29,8 @@ def mean_codes(codes: Codes, order: Order, examples: pa.Table) -> tuple[Floats, 
     _add(sums, codes, rows, weights, images)
     total = np.bincount(rows, weights, len(order)).astype(np.float64)
     defined = total > 0
-    vectors = np.divide(sums, total[:, None], out=np.zeros_like(sums), where=defined[:, None])
-    return vectors.astype(np.float32), defined
+    vectors = np.divide(sums, total[:, None], out=np.zeros_like(sums), where=defined[:, None]).astype(np.float32)
+    return vectors, defined & np.isfinite(vectors).all(axis=1)
 
 
 def _weights(rows: Rows, responses: npt.NDArray[np.float32], neurons: int) -> npt.NDArray[np.float64]:

@@ -105,10 +105,14 @@ def matrix(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
 
 
 def unit(codes: npt.ArrayLike) -> Floats:
-    """Rows divided by their length, so that inner products are cosines; a row of zeros stays zeros."""
+    """Rows divided by their length, so that inner products are cosines.
+
+    A row of zeros stays zeros; one that is not finite becomes zeros: it is like no other.
+    """
     rows = np.asarray(codes, np.float32)
     length = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
-    return (rows / np.where(length > 0, length, 1)).astype(np.float32)
+    finite = np.isfinite(length)
+    return np.divide(np.where(finite, rows, 0), np.where(finite & (length > 0), length, 1)).astype(np.float32)
 
 
 def check_binding(folder: Folder, about: Mapping[str, Any], sums: Mapping[str, str] | None = None) -> None:

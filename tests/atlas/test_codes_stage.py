@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from atlas.codes import duplicates, index, sample, similar, stage
 from atlas.errors import FolderError, NetworkError
 from atlas.store import layout, schema, tables
 from tests import naive_codes
-from tests.constructed_codes import CLASSES, PERMUTATION, Constructed, make
+from tests.constructed_codes import CLASSES, PERMUTATION, Constructed, make, write_codes
 
 
 def run(made: Constructed) -> stage.CodesResult:
@@ -253,3 +254,17 @@ def test_what_does_not_fit_is_said_in_one_line(tmp_path: Path) -> None:
     made = make(tmp_path, 12)
     with pytest.raises(FolderError, match="expected a row in neurons"):
         stage.run(made.folder, made.settings, made.layers, made.neurons.slice(3), made.examples, None)
+
+
+def test_codes_that_are_not_finite_are_like_no_other(tmp_path: Path) -> None:
+    made = make(tmp_path, 60)
+    made.codes[7] = np.nan
+    made.codes[8, 3] = np.inf
+    write_codes(made.folder, made.ids, made.codes, False, 60)
+    result = run(made)
+    bad = made.ids[[7, 8]].tolist()
+    assert result.map["tsne"]["why"] == "a code is not finite"
+    placed = rows(made, "map", kind="pca")
+    assert [row["image_id"] for row in placed if not math.isfinite(row["x"])] == bad
+    assert not {row["image_id"] for row in rows(made, "near_misses") if row["similarity"] > 0} & set(bad)
+    assert result.index["recall_at_10"] == 1
