@@ -15,9 +15,9 @@ closed = with_config(ConfigDict(extra="forbid"))
 """A model whose documented fields are all there are."""
 
 
-def doc(text: str, example: Any = None) -> Any:
-    """Meaning (and unit) of a field, with an example."""
-    return Field(description=text, examples=[example])
+def doc(text: str, *example: Any) -> Any:
+    """Meaning (and unit) of a field, with an example unless its own fields have them."""
+    return Field(description=text, examples=list(example)) if example else Field(description=text)
 
 
 Url = Annotated[str, doc("address of the JSON", "/api/v1/atlases/digits")]

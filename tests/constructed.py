@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from atlas.store import layout, schema, seal, tables
+from atlas.store.codes import Codes
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter, Picture
 from atlas.types import PROJECTIONS
@@ -63,9 +64,9 @@ def write(path: Path, shape: Shape | None = None) -> Path:
     for name, table in _small(folder, shape, images, rng).items():
         tables.write(folder, name, table)
         counts[name] = len(table)
-    _codes(folder, shape, images, rng)
+    index = _codes(folder, shape, images, rng)
     folder.put(layout.STATE, b"")
-    seal.seal(folder, _about(shape, counts))
+    seal.seal(folder, {**_about(shape, counts), "index": index})
     return path
 
 
@@ -89,7 +90,6 @@ def _about(shape: Shape, counts: dict[str, int]) -> dict[str, Any]:
         "settings": {"k": shape.k, "sides": ["max", "min", "spread"], "seed": shape.seed, "sample": 10},
         "accuracy": {"top1": 0.5, "images": shape.images} if shape.classes else None,
         "counts": counts,
-        "index": {"kind": "flat", "dimensions": shape.dimensions, "recall": 1.0},
         "map": {"pca_explained_variance": [0.5, 0.25]},
         "created": "2026-01-01T00:00:00+00:00",
         "timings": {"scan": 1.0},
@@ -547,9 +547,9 @@ def _filters(folder: Folder, shape: Shape, rng: np.random.Generator) -> pa.Table
     )
 
 
-def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Generator) -> None:
-    """Codes, the index over them, and a response sample of ten images."""
-    import faiss
+def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Generator) -> dict[str, Any]:
+    """Codes, the index over them, and a response sample of ten images. Returns the index's part of atlas.json."""
+    from atlas.codes import index
 
     n = len(images)
     codes = rng.normal(size=(n, shape.dimensions)).astype(np.float32)
@@ -558,9 +558,6 @@ def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Genera
     tables.write_batches(
         folder, layout.part("codes", 0), to, [pa.table({"image_id": images["image_id"], "code": column})]
     )
-    index = faiss.IndexFlatIP(shape.dimensions)
-    index.add(codes / np.linalg.norm(codes, axis=1, keepdims=True))
-    folder.put(layout.INDEX, faiss.serialize_index(index).tobytes())
     for number, (layer, channels) in enumerate(shape.layers):
         some = min(n, 10)
         to = schema.responses(channels)
@@ -573,3 +570,4 @@ def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Genera
             folder, layout.part("responses", number), to,
             [pa.table({"layer": pa.array([layer] * some), "image_id": ids, **values})],
         )  # fmt: skip
+    return index.build(folder, Codes(folder), shape.seed)

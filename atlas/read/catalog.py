@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from atlas.read.examples import Examples
     from atlas.read.images import Images
     from atlas.read.layers import Layers
+    from atlas.read.neighbours import Neighbour, Neighbours
     from atlas.read.neurons import Neurons
     from atlas.read.pictures import Packs
     from atlas.read.relations import Relations
@@ -74,14 +75,17 @@ class Atlas:
         self.folder = Folder(str(location))
         self.root = self.folder.local("")
         self.about: dict[str, Any] = seal.read_about(self.folder)
-        self._lock = threading.Lock()
+        self._verify = verify
+        self._sums: dict[str, str] = {}
         if verify:
             self.check()
 
     def check(self) -> None:
         """Compares the tables and the index with SHA256SUMS. Raises `FolderError` naming the first that differs."""
         expected = verify.sums(self.folder)
-        verify.check(self.root, expected, verify.needed(expected, self.root))
+        paths = verify.needed(expected, self.root)
+        verify.check(self.root, expected, paths)
+        self._sums = {path: expected[path] for path in paths}
 
     @property
     def name(self) -> str:
@@ -94,7 +98,7 @@ class Atlas:
 
     def __getattr__(self, name: str) -> duckdb.DuckDBPyRelation:
         if name in NAMES:
-            return self._connection.table(name) if False else self.query(f'SELECT * FROM "{name}"')
+            return self.query(f'SELECT * FROM "{name}"')
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; its tables are {', '.join(NAMES)}")
 
     @cached_property
@@ -121,3 +125,22 @@ class Atlas:
         if relation is None:
             raise FolderError(f"query {sql!r}: expected a statement that gives rows")
         return relation
+
+    @cached_property
+    def _near(self) -> Neighbours:
+        from atlas.read.neighbours import Neighbours
+
+        return Neighbours(self.folder, self.about, self._sums, verify=self._verify)
+
+    @property
+    def dimensions(self) -> int:
+        """Values of a code; 0 where the atlas has none."""
+        return self._near.dimensions
+
+    def neighbours(self, image_id: int, k: int = 10) -> list[Neighbour]:
+        """The `k` images nearest to one by cosine of their codes. Raises `NotFoundError`, `InputError`."""
+        return self._near.of_image(image_id, k)
+
+    def neighbours_of(self, code: Sequence[float], k: int = 10) -> list[Neighbour]:
+        """The `k` images nearest to a code. Raises `InputError` for a code of another size."""
+        return self._near.of_code(code, k)

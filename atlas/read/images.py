@@ -163,6 +163,14 @@ class Images:
                     return row
         raise NotFoundError(f"image {image_id}: no such image; it may be in quarantine, see …/quarantine")
 
+    def has(self, image_id: int) -> bool:
+        """Whether there is such an image."""
+        try:
+            self.row(image_id)
+        except NotFoundError:
+            return False
+        return True
+
     def get(self, image_id: int) -> ImageRow:
         """One image. Raises `NotFoundError`."""
         return self.span(self.row(image_id), 1)[0]

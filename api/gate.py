@@ -1,0 +1,150 @@
+"""What every request passes: limits, the token, safe headers, metrics and the log; and no exception leaves.
+
+A pure ASGI layer around the application. It hands the path on as it came, in percent-encoding, so that a name with a
+slash in it stays one part.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import logging
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import errors, look
+from api.errors import ApiError
+from api.log import RequestLog, shown
+from api.metrics import Metrics
+from api.respond import Answer, dumps
+
+LONGEST_TARGET = 8192
+"""Bytes of a path with its query."""
+LARGEST_BODY = 1 << 20
+"""Bytes of a request's body."""
+OPEN = (b"/livez",)
+"""Paths that need no token."""
+_SAFE = [
+    (b"content-security-policy", look.POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+ErrorPage = Callable[[errors.Problem], str]
+
+
+class Gate:
+    """Wraps `app`. `page`: an error as a page, for people who ask for one."""
+
+    def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics, log: RequestLog, page: ErrorPage) -> None:
+        self._app = app
+        self._token = None if token is None else token.encode()
+        self._metrics = metrics
+        self._log = log
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin = time.perf_counter()
+        method, head = scope["method"], scope["method"] == "HEAD"
+        status = size = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *_SAFE]
+            else:
+                body = message.get("body", b"")
+                size += len(body)
+                if head and body:
+                    message = {**message, "body": b""}
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            self._check(scope)
+            if head:
+                scope["method"] = "GET"
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            if errors.of(error).status >= 500 and not isinstance(error, OSError):
+                logging.getLogger("neuron_atlas").error("request failed", exc_info=error)
+            if status == 0:
+                await refusal(errors.of(error), scope, self._page)(scope, receive, sending)
+        finally:
+            self._metrics.in_flight.dec()
+            seconds = time.perf_counter() - begin
+            route = scope.get("neuron_atlas.route", "none")
+            self._metrics.count(route, _known(method), status, seconds, 0 if head else size)
+            client = scope.get("client")
+            self._log.write(
+                method=method[:20],
+                path=shown(scope.get("raw_path") or b""),
+                query=shown(scope.get("query_string") or b""),
+                route=route,
+                status=status,
+                bytes=0 if head else size,
+                seconds=round(seconds, 6),
+                client=client[0] if client else None,
+            )
+
+    def _check(self, scope: Scope) -> None:
+        """Raises `ApiError` for a request that goes no further."""
+        raw = scope.get("raw_path") or scope["path"].encode()
+        if len(raw) + len(scope["query_string"]) > LONGEST_TARGET:
+            raise ApiError(414, f"the address is too long; expected at most {LONGEST_TARGET} bytes")
+        length = authorization = None
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                length = value
+            elif name == b"authorization":
+                authorization = value
+        if length is not None and (not length.isdigit() or int(length[:12]) > LARGEST_BODY):
+            raise ApiError(413, f"the body is too large; expected at most {LARGEST_BODY} bytes")
+        if self._token is not None and raw not in OPEN and not self._allowed(authorization):
+            challenge = {"WWW-Authenticate": 'Basic realm="neuron-atlas", charset="UTF-8"'}
+            raise ApiError(401, "a token is needed: as `Authorization: Bearer`, or as the password", challenge)
+        try:
+            scope["path"] = raw.decode("ascii")
+        except UnicodeDecodeError:
+            raise ApiError(400, "the path is not ASCII; expected percent-encoding") from None
+
+    def _allowed(self, authorization: bytes | None) -> bool:
+        """Whether the header carries the token, compared in constant time."""
+        scheme, _, given = (authorization or b"").partition(b" ")
+        given = given.strip()
+        if scheme.lower() == b"basic":
+            try:
+                given = base64.b64decode(given, validate=True).partition(b":")[2]
+            except (binascii.Error, ValueError):
+                given = b""
+        elif scheme.lower() != b"bearer":
+            given = b""
+        assert self._token is not None
+        return hmac.compare_digest(given, self._token)
+
+
+def refusal(said: ApiError, scope: Scope, page: ErrorPage) -> Answer:
+    """An error as a page for people who ask for one, else as problem+json."""
+    body = errors.problem(said.status, said.detail)
+    options = {"status": said.status, "cache": "no-store", "headers": said.headers}
+    accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    if b"text/html" in accept and not (scope.get("raw_path") or b"").startswith(b"/api/"):
+        return Answer(page(body).encode(), "text/html; charset=utf-8", **options)  # type: ignore[arg-type]
+    return Answer(dumps(body), "application/problem+json", **options)  # type: ignore[arg-type]
+
+
+def _known(method: str) -> str:
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"

@@ -1,0 +1,136 @@
+"""The atlases that are served, under their names; one that fails its verification is listed with the reason."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from api.models import Verification
+from atlas.errors import AtlasError, NotFoundError
+from atlas.read import verify
+from atlas.read.catalog import Atlas, Store
+
+RESERVED = ("api", "metrics", "static", "livez", "favicon.ico", "robots.txt")
+"""First parts of paths that are not names of atlases."""
+
+
+class Shelf:
+    """One atlas that is served, or the reason why it is not."""
+
+    def __init__(self, name: str, atlas: Atlas | None, store: Store | None, reason: str | None) -> None:
+        self.name = name
+        self._atlas = atlas
+        self._store = store
+        self.reason = reason
+        self.verification: Verification | None = None
+        if atlas is not None and store is not None:
+            total = len(_packs(atlas))
+            self.verification = {
+                "tables": "verified",
+                "sizes": "verified",
+                "packs": "running" if total else "verified",
+                "packs_done": 0,
+                "packs_total": total,
+                "failed": [],
+            }
+
+    @property
+    def available(self) -> bool:
+        return self.reason is None
+
+    @property
+    def atlas(self) -> Atlas:
+        """Raises `NotFoundError` where it is unavailable."""
+        if self._atlas is None or self._store is None:
+            raise NotFoundError(f"atlas {self.name!r} is unavailable: {self.reason}")
+        return self._atlas
+
+    @property
+    def store(self) -> Store:
+        """Raises `NotFoundError` where it is unavailable."""
+        if self._store is None:
+            raise NotFoundError(f"atlas {self.name!r} is unavailable: {self.reason}")
+        return self._store
+
+    def verify_packs(self, stop: threading.Event) -> None:
+        """Compares the packs with their checksums, one after another."""
+        state = self.verification
+        if state is None or self._atlas is None:
+            return
+        try:
+            expected = verify.sums(self._atlas.folder)
+            for path in _packs(self._atlas):
+                if stop.is_set():
+                    return
+                if verify.compare(self._atlas.root, path, expected.get(path)):
+                    state["failed"].append(path)
+                state["packs_done"] += 1
+        except (AtlasError, OSError):
+            state["failed"].append("SHA256SUMS")
+        state["packs"] = "failed" if state["failed"] else "verified"
+
+
+def _packs(atlas: Atlas) -> list[str]:
+    return sorted(path for path in verify.sums(atlas.folder) if verify.is_picture(path))
+
+
+class Library:
+    """All atlases of a process."""
+
+    def __init__(self, folders: Sequence[str | Path]) -> None:
+        self.shelves: dict[str, Shelf] = {}
+        for folder in folders:
+            shelf = _open(Path(folder), self._free)
+            self.shelves[shelf.name] = shelf
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _free(self, name: str) -> str:
+        """The name, with a number behind it where it is taken."""
+        free, number = name, 2
+        while free in self.shelves or free in RESERVED:
+            free, number = f"{name}-{number}", number + 1
+        return free
+
+    def get(self, name: str) -> Shelf:
+        """Raises `NotFoundError`."""
+        try:
+            return self.shelves[name]
+        except KeyError:
+            raise NotFoundError(f"atlas {name!r}: no such atlas; expected one of those /api/v1/atlases lists") from None
+
+    def start(self) -> None:
+        """Begins to verify packs in the background."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._verify, name="verify-packs", daemon=True)
+            self._thread.start()
+
+    def _verify(self) -> None:
+        for shelf in self.shelves.values():
+            shelf.verify_packs(self._stop)
+
+    def stop(self) -> None:
+        """Ends the verification in the background."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+
+def _open(folder: Path, free: object) -> Shelf:
+    name = folder.resolve().name or "atlas"
+    try:
+        atlas = Atlas(folder, verify=False)
+        name = atlas.name
+        atlas.check()
+        return Shelf(_named(name, free), atlas, atlas.store, None)
+    except AtlasError as error:
+        reason = str(error).replace(str(folder), name).replace(str(folder.absolute()), name)
+    except Exception as error:  # a folder of any contents must not stop the others
+        reason = f"its tables cannot be read ({type(error).__name__}); build it again"
+    return Shelf(_named(name, free), None, None, reason)
+
+
+def _named(name: str, free: object) -> str:
+    assert callable(free)
+    return str(free(name))

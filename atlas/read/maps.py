@@ -1,0 +1,41 @@
+"""The maps of an atlas, a kind at a time."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from atlas.errors import NotFoundError
+from atlas.store import layout
+
+
+class Points(NamedTuple):
+    """The points of one kind of map, with the class of each image, and the kinds that there are."""
+
+    kind: str
+    kinds: list[str]
+    table: pa.Table
+
+
+def read(root: Path, kind: str | None = None) -> Points:
+    """Points of a kind (without one: of t-SNE, else of the first). Raises `NotFoundError` for a kind there is not."""
+    there = kinds(root)
+    wanted = kind or ("tsne" if "tsne" in there else next(iter(there), ""))
+    if kind is not None and kind not in there:
+        raise NotFoundError(f"map {kind!r}: expected one of {', '.join(there) or 'none'}")
+    table = pq.read_table(root / layout.table("map"), filters=pc.field("kind") == wanted).drop_columns(["kind"])
+    images = pq.read_table(root / layout.table("images"), columns=["image_id", "class_id"])
+    at = pc.index_in(table["image_id"], images["image_id"])
+    return Points(wanted, list(there), table.append_column("class_id", images["class_id"].take(at)))
+
+
+@lru_cache(maxsize=64)
+def kinds(root: Path) -> tuple[str, ...]:
+    """Kinds of map that there are, in the order of the table."""
+    column = pq.read_table(root / layout.table("map"), columns=["kind"], read_dictionary=["kind"])["kind"]
+    return tuple(pc.unique(column).to_pylist())
