@@ -255,7 +255,7 @@ def project_examples(
                 for column in zip(*((e.channel, crop.y, crop.x, e.sign) for _, e, crop in rows), strict=True)
             )
             values, maps = _backward(module, layer, inputs, (channels, ys, xs), kinds, seeds)
-            responses = values.float().cpu().numpy()
+            responses = values.double().cpu().numpy()
             arrays = {kind: m.cpu().numpy() for kind, m in maps.items()}
             for row, (index, _, crop) in enumerate(group):
                 yield Projected(
