@@ -108,6 +108,8 @@ def _acquire(folder: Folder, mine: Holder, seconds: float) -> None:
             if conditional.create(folder, layout.LEASE, _body(mine, seconds)):
                 return _confirm(folder, mine)
             continue  # somebody was faster
+        if holder is not None and holder.id == mine.id:
+            return None  # our own put was answered late, and tried again
         now = time.monotonic()
         if holder is None or holder.is_dead():
             expired = True

@@ -237,9 +237,10 @@ def _slower() -> float:
     points = np.random.default_rng(0).standard_normal((500, 64)).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     with single_thread():
-        begin = time.perf_counter()
-        embedding.Tsne(points, points[:, :2].copy(), 0)
-        return (time.perf_counter() - begin) / REFERENCE_SECONDS
+        for _ in range(2):  # the first loads the library
+            begin = time.process_time()
+            embedding.Tsne(points, points[:, :2].copy(), 0)
+    return (time.process_time() - begin) / REFERENCE_SECONDS
 
 
 def _hash_rate() -> float:
