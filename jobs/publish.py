@@ -145,6 +145,7 @@ def _about(
         "trust": {"words": words},
         "index": codes.index,
         "map": codes.map,
+        "compared": codes.compared,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "timings": {**seconds, "units_redone": redone},
         "versions": {"python": platform.python_version(), **_versions()},

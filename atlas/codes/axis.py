@@ -61,6 +61,30 @@ def _medians(part: Responses, directions: Floats | None, near: Floats, classes: 
     return medians
 
 
+WORDS = {
+    "selectivity": "class selectivity",
+    "purity": "class purity of the strongest nine images",
+    "closeness": "closeness of the codes of the strongest nine",
+}
+
+
+def words(axes: dict[str, dict[str, float | None]]) -> list[str]:
+    """What `compare` found, a sentence a measure; none for a measure that no layer has."""
+    sentences = []
+    for measure, name in WORDS.items():
+        rows = [(row[f"{measure}_neurons"], row[f"{measure}_random"]) for row in axes.values()]
+        pairs = [(own, random) for own, random in rows if own is not None and random is not None]
+        if not pairs:
+            continue
+        above = sum(own > random for own, random in pairs)
+        own, random = (float(np.median(values)) for values in zip(*pairs, strict=True))
+        sentences.append(
+            f"{name}: neurons above random directions in {above} of {len(pairs)} layers "
+            f"(median over layers {own:.3f} against {random:.3f})"
+        )
+    return sentences
+
+
 def statistics(responses: Floats, near: Floats, classes: Ids) -> dict[str, Doubles]:
     """Selectivity, purity and closeness of directions; nan where undefined.
 

@@ -31,7 +31,7 @@ class CodesResult:
     axis        by layer, the value of its `axis` column (`schema.AXIS`)
     index       kind, parameters, recall, checksums: `index` of atlas.json
     map         what was mapped, and how well: `map` of atlas.json
-    compared    thresholds and counts behind similar, near_misses, properties and duplicate_of
+    compared    thresholds and counts behind near_misses, properties and duplicate_of, and the axes in words
     """
 
     neurons: pa.Table
@@ -108,6 +108,7 @@ def _run(
             "duplicate_cosine": duplicates.COSINE,
             "near_miss": "response below the neuron's median over the response sample",
             "properties": associated.about,
+            "axis": axis.words(axes),
         },
     )
 

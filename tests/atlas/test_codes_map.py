@@ -181,6 +181,16 @@ def test_axis_statistics_against_the_slow_twin(seed: int) -> None:
         assert found["selectivity"][row] == pytest.approx((most - others) / (most + others), abs=1e-6)
 
 
+def test_axis_in_words() -> None:
+    row = {f"{measure}_{who}": None for measure in axis.MEASURES for who in ("neurons", "random")}
+    first = {**row, "selectivity_neurons": 0.5, "selectivity_random": 0.25}
+    second = {**row, "selectivity_neurons": 0.5, "selectivity_random": 0.75}
+    assert axis.words({"a": first, "b": second, "c": row}) == [
+        "class selectivity: neurons above random directions in 1 of 2 layers (median over layers 0.500 against 0.500)"
+    ]
+    assert axis.words({}) == []
+
+
 def test_axis_statistics_by_hand() -> None:
     responses = np.array([[5, 0, 0, 0], [1, 1, 1, 1], [0, -2, -2, -2]], np.float32)
     near, classes = unit(np.eye(4)[[0, 0, 1, 2]]), np.array([0, 0, 1, 1])
