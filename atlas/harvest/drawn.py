@@ -11,13 +11,15 @@ import numpy as np
 from torch import nn
 
 from atlas.harvest import draw, evidence
-from atlas.harvest.aligned import Images, geometry
+from atlas.harvest.aligned import Geometry, Images, geometry
 from atlas.harvest.crops import picture_shape
 from atlas.harvest.draw import Drawn
 from atlas.harvest.found import Found
-from atlas.harvest.projections import Example, Projected, project_examples
+from atlas.harvest.projections import Example, Projected, project_examples, proven, refusal
+from atlas.harvest.rules import RULES
 from atlas.scan.statistics import Ints
 from atlas.store.pictures import PackWriter, missing
+from atlas.types import Layer
 
 MAX = "gradient_max"
 """Simonyan's map, drawn beside `gradient`."""
@@ -39,7 +41,33 @@ class ProjectionSettings:
     @property
     def shown(self) -> tuple[str, ...]:
         """The kinds of picture, in the order of their columns."""
-        return (*self.kinds, MAX) if "gradient" in self.kinds else self.kinds
+        return shown(self.kinds)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is true of a layer whatever the images: its crops, and why deconvnet and guided are refused (or None)."""
+
+    crops: Geometry
+    refused: str | None
+
+    def kinds(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Those of `asked` that are defined for the network up to this layer."""
+        return tuple(kind for kind in asked if self.refused is None or RULES[kind].linear)
+
+
+def prepare(module: nn.Module, layer: Layer, images: Images, kinds: Sequence[str]) -> Prepared:
+    """Tried on noise of the size of `images`, so it depends on the network alone."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, images.height, images.width, 3))
+    inputs = images.normalise(noise.astype(images.pixels.dtype))
+    crops = proven(module, layer, geometry(layer, images.height, images.width), inputs)
+    strict = any(not RULES[kind].linear for kind in kinds)
+    return Prepared(crops, refusal(module, layer, inputs) if strict else None)
+
+
+def shown(kinds: Sequence[str]) -> tuple[str, ...]:
+    """The pictures of some kinds of projection: `gradient` is drawn twice."""
+    return (*kinds, MAX) if "gradient" in kinds else tuple(kinds)
 
 
 def project_found(
@@ -49,28 +77,42 @@ def project_found(
     settings: ProjectionSettings,
     pack: PackWriter,
     pool: ThreadPoolExecutor,
+    known: dict[int, Prepared] | None = None,
 ) -> None:
-    """Draws the examples into the pack and tests the strongest; where a picture cannot be, the row says why."""
-    rows = _drawable(found, settings)
+    """Draws the examples into the pack and tests the strongest; where a picture cannot be, the row says why.
+
+    `known` keeps what was prepared a layer, by its number, from one unit to the next.
+    """
+    rows, known = _drawable(found, settings), {} if known is None else known
+    sides = found.side
     for number, layer in enumerate(found.layers):
         of_layer = rows[found.number[rows] == number]
         if not len(of_layer):
             continue
-        where = geometry(layer, images.height, images.width)
+        if number not in known:
+            known[number] = prepare(module, layer, images, settings.kinds)
+        where, kinds = known[number].crops, known[number].kinds(settings.kinds)
+        _refuse(found, of_layer, known[number].refused, [kind for kind in settings.kinds if kind not in kinds])
         examples = [_example(found, row) for row in of_layer.tolist()]
-        projected = project_examples(module, layer, where, images, examples, settings.kinds, settings.batch_size)
+        projected = project_examples(module, layer, where, images, examples, kinds, settings.batch_size)
         marked: dict[int, evidence.Marked] = {}
-        for each, pictures in _drawn(projected, picture_shape(layer.field, settings.longest), settings.shown, pool):
+        for each, pictures in _drawn(projected, picture_shape(layer.field, settings.longest), shown(kinds), pool):
             row = int(of_layer[each.index])
             example = examples[each.index]
             for kind, drawn in pictures.items():
                 found.pictures[kind][row] = _stored(pack, found.member(kind, row, draw.ENDING), drawn, example.sign)
-            if found.rank[row] < settings.evidence:
+            if found.rank[row] < settings.evidence and sides[row] != "spread":  # a spread has no strongest
                 token = found.member("evidence", row, "mask")
                 marked[row] = evidence.mark(each, example, images.height, images.width, token)
         tested = evidence.test(module, layer, where, images, list(marked.values()), settings.batch_size, settings.seed)
         for row, answer in zip(marked, tested, strict=True):
             found.evidence[row] = answer
+
+
+def _refuse(found: Found, rows: Ints, why: str | None, kinds: Sequence[str]) -> None:
+    for kind in kinds:
+        for row in rows.tolist():
+            found.pictures[kind][row] = missing(why or "")
 
 
 def _drawable(found: Found, settings: ProjectionSettings) -> Ints:

@@ -18,7 +18,7 @@ from torch import nn
 from atlas.errors import ImageError, JobError
 from atlas.harvest import crops
 from atlas.harvest.aligned import Images
-from atlas.harvest.drawn import ProjectionSettings, project_found
+from atlas.harvest.drawn import Prepared, ProjectionSettings, project_found
 from atlas.harvest.found import Found, find
 from atlas.harvest.positions import place
 from atlas.scan import decode
@@ -75,6 +75,7 @@ class Harvester:
     preprocessing: Preprocessing
     settings: HarvestSettings
     fill: tuple[int, int, int] = field(init=False)
+    _known: dict[int, Prepared] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         mean = [round(255 * value) for value in self.preprocessing.mean]
@@ -91,7 +92,7 @@ class Harvester:
             with ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="harvest") as pool:
                 placements, pixels, frames = self._cut(found, rows, pack, pool)
                 images = Images(pixels, self.normalise)
-                project_found(self.module, found, images, self.settings.projections, pack, pool)
+                project_found(self.module, found, images, self.settings.projections, pack, pool, self._known)
             pack.close()
         body = _serialised(found.table(placements), image_ids, frames)
         folder.put(layout.harvest_unit(number), body)
