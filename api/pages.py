@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from api import look, models, rest, words
-from api.params import Param
+from api.params import LIMIT, Param
 from api.rest import Call
 from api.urls import with_query
 from atlas.errors import NotFoundError
@@ -21,6 +21,8 @@ from atlas.read import classes as tables
 from atlas.read import maps
 
 Context = dict[str, Any]
+FEW = 100
+"""So many classes are offered by name; of more, the page's script asks for the names."""
 PARAMS: dict[str, tuple[Param, ...]] = {
     "atlas": (),
     "layers": (),
@@ -140,8 +142,16 @@ def _layer(call: Call) -> Context:
         "previous_layer": call.say.urls.layer(names[at - 1])[1] if at else None,
         "next_layer": call.say.urls.layer(names[at + 1])[1] if at + 1 < len(names) else None,
         "sorts": [],
+        "classes": _few_classes(call),
         "json": with_query(layer["neurons_url"], asked),
     }
+
+
+def _few_classes(call: Call) -> list[tuple[int, str]] | None:
+    images = call.say.shelf.store.images
+    if len(images.classes) > FEW:
+        return None
+    return [(int(number), images.name(int(number)) or f"class {number}") for number in images.classes]
 
 
 def _filters(call: Call) -> Context:
@@ -174,11 +184,22 @@ def _images(call: Call) -> Context:
 
 
 def _image(call: Call) -> Context:
-    image = rest.image(call)
+    """The image; first with the neurons that tell most of it, then, from a cursor on, with all, layer by layer."""
+    image, words_of_more = rest.image(call), "More neurons"
+    held = image["neurons"]
+    more = _more(image["page"], call.values, rest.PAGING, held["next"])
+    if call.values["cursor"] is None and held["next"] is not None:
+        every = rest.image(replace(call, values={**call.values, "limit": LIMIT}))["neurons"]
+        order = {name: number for number, name in enumerate(call.say.shelf.store.layers.names)}
+        telling = sorted(every["items"], key=lambda h: (h["side"] != "max", h["rank"], -order[h["layer"]]))
+        held["items"] = telling[: call.values["limit"]]
+        more = _more(image["page"], call.values, rest.PAGING, call.next(-call.values["limit"], held["total"]))
+        words_of_more = f"All {held['total']}, layer by layer"
     return {
         "image": image,
         "neighbours": rest.neighbours(replace(call, values={"k": 12})),
-        "more": _more(image["page"], call.values, rest.PAGING, image["neurons"]["next"]),
+        "more": more,
+        "more_words": words_of_more,
         "json": image["url"],
     }
 
