@@ -9,15 +9,21 @@ winners once more, cuts them to their field and draws them back; `atlas.codes` m
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from atlas.read.catalog import Atlas
 
+__all__ = ["open"]
 
-def open(location: str | Path) -> Atlas:
-    """A sealed atlas, its tables and index compared with their checksums. Raises `FolderError` where it is not sound."""
+
+def open(location: str | Path, *, verify: bool = True) -> Atlas:
+    """A sealed atlas: `.neurons`, `.examples`, … are DuckDB relations, methods mirror the commands.
+
+    `verify`: the tables and the index are compared with SHA256SUMS first. Raises `FolderError`.
+    """
     from atlas.read.catalog import Atlas
 
-    return Atlas(location)
+    return Atlas(location, verify=verify)
