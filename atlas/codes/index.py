@@ -33,7 +33,7 @@ SPILL = 1 << 29  # bytes of lists held in memory before they are put aside on di
 QUERIES = 1000
 NEAREST = 10
 FLOOR = 0.99  # recall@10 that the number of probed lists is chosen for
-PROBES = 256  # lists probed at most
+PROBES = 256  # lists probed at most; all numbers of lists that are a power of two up to it are tried
 TOLERANCE = 1e-6  # a found code as similar as the tenth, within rounding, is as right as the tenth
 
 Index = Any
@@ -205,17 +205,20 @@ def measure(codes: Codes, file: Path, seed: int) -> dict[str, Any]:
     queries = unit(codes.take(chosen))  # (asked, dimensions)
     tenth = _exact(codes, queries, chosen, near)
     index = CodeIndex(file)
-    if index.exact:
-        return {**about, "recall_at_10": _recall(codes, queries, _search(index, queries, chosen, near), tenth)}
-    kept = unit(index.take(chosen))
-    probes = 1
-    while True:
+    ladder = [2**i for i in range(PROBES.bit_length()) if 2**i < index.lists] + [index.lists]
+    steps = ladder[: PROBES.bit_length()]
+    askings = [queries] if index.exact else [queries, unit(index.take(chosen))]
+    found = []
+    for probes in steps:
         index.probe(probes)
-        recalls = [_recall(codes, queries, _search(index, asking, chosen, near), tenth) for asking in (queries, kept)]
-        if min(recalls) >= FLOOR or probes >= min(PROBES, index.lists):
-            break
-        probes = min(2 * probes, index.lists)
-    return {**about, "probes": probes, "recall_at_10": recalls[0], "recall_at_10_stored": recalls[1]}
+        found.append([_search(index, asking, chosen, near) for asking in askings])
+    recalls = _recalls(codes, queries, np.array(found), tenth)  # (steps, askings)
+    if index.exact:
+        return {**about, "recall_at_10": float(recalls[0, 0])}
+    enough = np.flatnonzero(recalls.min(axis=1) >= FLOOR)
+    step = int(enough[0]) if len(enough) else len(steps) - 1
+    by_code, by_kept = recalls[step].tolist()
+    return {**about, "probes": steps[step], "recall_at_10": by_code, "recall_at_10_stored": by_kept}
 
 
 def _exact(codes: Codes, queries: Floats, own: Ids, near: int) -> Floats:
@@ -236,14 +239,14 @@ def _search(index: CodeIndex, queries: Floats, own: Ids, near: int) -> Ids:
     return np.take_along_axis(found, rank, axis=1)[:, :near]
 
 
-def _recall(codes: Codes, queries: Floats, found: Ids, tenth: Floats) -> float:
-    """Share of the found that are as similar to the query as its tenth nearest."""
+def _recalls(codes: Codes, queries: Floats, found: Ids, tenth: Floats) -> npt.NDArray[np.float64]:
+    """Share of the found (…, queries, near) that are as similar to the query as its tenth nearest, (…)."""
     wanted = np.unique(found[found >= 0])
-    if not len(wanted):
-        return 0.0
-    vectors = unit(codes.take(wanted))
-    rows = np.searchsorted(wanted, np.maximum(found, wanted[0]))
-    hits = 0
-    for query, row, valid, least in zip(queries, rows, found >= 0, tenth, strict=True):
-        hits += int(np.count_nonzero((vectors[row] @ query >= least - TOLERANCE) & valid))
-    return hits / found.size
+    vectors = np.zeros((len(wanted) + 1, queries.shape[1]), np.float32)  # the last stands for none
+    vectors[:-1] = unit(codes.take(wanted))
+    rows = np.where(found >= 0, np.searchsorted(wanted, found), len(wanted))
+    hits = np.zeros(found.shape[:-2])
+    for number, (query, least) in enumerate(zip(queries, tenth, strict=True)):
+        similar = vectors[rows[..., number, :]] @ query  # (…, near)
+        hits += ((similar >= least - TOLERANCE) & (found[..., number, :] >= 0)).sum(axis=-1)
+    return np.asarray(hits / (found.shape[-1] * found.shape[-2]))
