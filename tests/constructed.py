@@ -34,7 +34,7 @@ CHUNK = 4096
 class Shape:
     """What to make. `layers`: (name, channels). `k` examples for max and min, ten for spread.
 
-    `sparse`: every picture has its own place in packs that are holes, for atlases too large to draw.
+    `pool`: pictures that are drawn, and shared. `sparse`: every picture has its own place in packs that are holes, for atlases too large to draw.
     """
 
     name: str = "constructed"
@@ -45,6 +45,7 @@ class Shape:
     dimensions: int = 8
     quarantined: int = 2
     sparse: bool = False
+    pool: int = 200
     seed: int = 0
 
     @property
@@ -236,7 +237,7 @@ def _neurons_and_examples(folder: Folder, shape: Shape, images: pa.Table, rng: n
     if shape.sparse:
         where = _holes(folder, pictures)
     else:
-        where = _pool(folder, rng, min(pictures, 200))
+        where = _pool(folder, rng, min(pictures, shape.pool))
         where |= {"pack": np.zeros(len(where["offset"]), np.int64), "names": pa.array([layout.pack("harvest", 0)])}
     used = 0
     with (
