@@ -20,9 +20,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
-        return "  ".join(
-            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
-        ).rstrip()
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
 
     return "\n".join([line(list(header)), line(["-" * w for w in widths]), *(line(row) for row in cells)])
 
@@ -41,11 +39,11 @@ def info(opened: Atlas) -> str:
         f"  accuracy     {100 * top1:.1f} % top-1 of {accuracy['images']:,}" if top1 is not None else
         "  accuracy     none: the images have no classes",
         f"  examples     {counts['examples']:,}; response sample of {counts['sample']:,} images",
-        f"  index        {index.get('kind')}, recall@10 {index.get('recall')}",
+        f"  index        {index.get('kind')}, recall@10 {_rounded(index.get('recall_at_10'))}, cosine",
         f"  digest       {about['digest']}",
         f"  created      {about['created']}; " + ", ".join(f"{k} {v} s" for k, v in timings.items() if k != "units_redone"),
     ]  # fmt: skip
-    lines += ["", *words_on_trust(about), "", atlas_layers(opened)]
+    lines += ["", *words_on_trust(about), *words_on_axes(about), "", atlas_layers(opened)]
     return "\n".join(lines)
 
 
@@ -53,6 +51,15 @@ def words_on_trust(about: dict[str, Any]) -> list[str]:
     """How far each kind of picture can be believed, in words, as the build found it."""
     found = about.get("trust", {}).get("words", [])
     return [f"  {line}" for line in found] or ["  evidence     none was asked for"]
+
+
+def words_on_axes(about: dict[str, Any]) -> list[str]:
+    """Whether the units' own axes are special (Szegedy et al. 2014), in words, as the build found it."""
+    return [f"  axes         {line}" for line in about.get("compared", {}).get("axis", [])]
+
+
+def _rounded(share: float | None) -> str:
+    return "not measured" if share is None else f"{share:.4f}"
 
 
 def atlas_layers(opened: Atlas) -> str:
