@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -33,12 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _stop(error, 2)
     except AtlasError as error:
         return _stop(error, 2)
-    except KeyboardInterrupt:
-        print("neuron-atlas: interrupted; the same command goes on", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _stop(JobError(f"{error}; mend the cause, then run the same command again to go on"), 3)
+    except KeyboardInterrupt:
+        print("neuron-atlas: interrupted; the same command goes on", file=sys.stderr)
+        return 130
 
 
 def _stop(error: AtlasError, code: int) -> int:
@@ -232,9 +233,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _neighbours(options: argparse.Namespace) -> int:
     import atlas
+    from jobs.show import neighbours
 
-    for row in atlas.open(options.dir).neighbours(options.image_id, options.k):
-        print(json.dumps(row, ensure_ascii=False))
+    print(neighbours(atlas.open(options.dir), options.image_id, options.k))
     return 0
 
 

@@ -47,6 +47,19 @@ def info(opened: Atlas) -> str:
     return "\n".join(lines)
 
 
+def neighbours(opened: Atlas, image_id: int, k: int) -> str:
+    """The nearest images by code, with their cosine similarity."""
+    found = opened.neighbours(image_id, k)
+    ids = ", ".join(str(each.image_id) for each in found) or "-1"
+    named = opened.query(f"SELECT image_id, key, class_name FROM images WHERE image_id IN ({ids})").fetchall()
+    about = {row[0]: row[1:] for row in named}
+    rows = [
+        (each.image_id, round(each.similarity, 4), about[each.image_id][1] or "", about[each.image_id][0])
+        for each in found
+    ]
+    return table(("image_id", "similarity", "class", "key"), rows)
+
+
 def words_on_trust(about: dict[str, Any]) -> list[str]:
     """How far each kind of picture can be believed, in words, as the build found it."""
     found = about.get("trust", {}).get("words", [])
