@@ -6,6 +6,7 @@ Written from the contract, not from the code: it shares nothing with `atlas.scan
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,7 +128,7 @@ def spread(values: Sequence[float], ids: Sequence[int]) -> list[tuple[int, float
     """The middle image of each tenth of a sample, the strongest tenth first."""
     order = strongest(values, ids, len(ids))
     cuts = [tenth * len(order) // 10 for tenth in range(11)]
-    tenths = [order[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    tenths = [order[a:b] for a, b in itertools.pairwise(cuts)]
     return [tenth[(len(tenth) - 1) // 2] for tenth in tenths if tenth]
 
 

@@ -84,13 +84,18 @@ class Histogram:
     count: Ints
 
 
-def bins_of(values: Floats) -> Ints:
+def bins_of(values: Floats) -> NDArray[np.int32]:
     """Bin of each value, 0 to BINS - 1; bins ascend with the value."""
-    code = ((np.asarray(values, np.float32).view(np.uint32) & np.uint32(0x7FFFFFFF)) >> np.uint32(_SHIFT)).astype(
-        np.int64
-    )
-    magnitude = np.clip(code - (_LEAST - 1), 0, _HALF)
-    return np.where(values < 0, _HALF - magnitude, _HALF + magnitude)
+    bits = np.ascontiguousarray(values, np.float32).view(np.int32)
+    magnitude = bits & np.int32(0x7FFFFFFF)
+    magnitude >>= _SHIFT
+    magnitude -= _LEAST - 1
+    np.clip(magnitude, 0, _HALF, out=magnitude)
+    sign = bits >> np.int32(31)  # 0, or -1 for a negative value: x ^ sign - sign is x or -x
+    magnitude ^= sign
+    magnitude -= sign
+    magnitude += _HALF
+    return magnitude
 
 
 def edges_of(bins: Ints) -> tuple[Floats, Floats]:
@@ -106,10 +111,13 @@ def edges_of(bins: Ints) -> tuple[Floats, Floats]:
 
 def histogram(ordered: Floats) -> Histogram:
     """Histogram of responses (neurons, images) whose rows ascend."""
-    neurons, _ = ordered.shape
-    key = (bins_of(ordered) + np.arange(neurons, dtype=np.int64)[:, None] * BINS).reshape(-1)
-    first = np.flatnonzero(np.diff(key, prepend=-1))
-    return Histogram(key[first], np.diff(first, append=key.size))
+    neurons, images = ordered.shape
+    bins = bins_of(ordered)
+    new = np.ones((neurons, images), bool)
+    np.not_equal(bins[:, 1:], bins[:, :-1], out=new[:, 1:])
+    first = np.flatnonzero(new)
+    neuron = first // max(images, 1)
+    return Histogram(neuron * BINS + bins.reshape(-1)[first], np.diff(first, append=neurons * images))
 
 
 def quantiles(bins: Ints, count: Ints, at: tuple[float, ...], low: float, high: float) -> Floats:
@@ -138,7 +146,7 @@ def class_sums(high: Floats, class_ids: Ints) -> ClassSums:
     order = np.argsort(class_ids, kind="stable")
     order = order[class_ids[order] >= 0]
     classes, first, images = np.unique(class_ids[order], return_index=True, return_counts=True)
-    rows = high[order]
+    rows = high[order]  # (images, neurons)
     if not len(classes):
         empty = np.zeros((0, high.shape[1]))
         return ClassSums(classes, images, empty, empty, empty.astype(np.int32))

@@ -13,16 +13,17 @@ def strongest(values: Floats, image_ids: Ids, k: int, ordered: Floats | None = N
     """The k largest of `values` (neurons, images) a row, with their images, strongest first.
 
     `image_ids` (images,) ascends. `ordered` is `values` with each row sorted, if the caller has it already. Rows with
-    fewer than k images end in -inf and -1.
+    fewer than k images end in -inf and -1. No value is NaN.
     """
     neurons, images = values.shape
     responses = np.full((neurons, k), -np.inf, np.float32)
     ids = np.full((neurons, k), -1, np.int64)
     if images == 0:
         return responses, ids
-    ordered = np.sort(values, axis=1) if ordered is None else ordered
-    least = ordered[:, max(images - k, 0)]
-    row, column = np.nonzero(values >= least[:, None])  # a few more than k a row where the last value ties
+    last = max(images - k, 0)
+    ordered = np.partition(values, last, axis=1) if ordered is None else ordered
+    above = np.flatnonzero(values >= ordered[:, last, None])  # a few more than k a row where the last value ties
+    row, column = np.divmod(above, images)
     value = values[row, column]
     order = np.lexsort((image_ids[column], -value, row))
     row, column, value = row[order], column[order], value[order]

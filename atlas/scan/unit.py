@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,15 @@ from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter
 from atlas.types import Layer
 
-_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
+
+class Light(NamedTuple):
+    """What is kept of a decoded image when its pixels are not needed any more."""
+
+    image_id: int
+    width: int
+    height: int
+    thumbnail: bytes | None
+    properties: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
@@ -90,11 +98,13 @@ class Scanner:
 
     def partial(self, rows: pa.Table, report: Report, pack: PackWriter | None) -> Partial:
         """The partial result of the manifest's `rows`, which start at a multiple of the unit size."""
-        wanted = hash_key(self.settings.seed, rows.column("key")) <= np.uint64(self.settings.threshold)
+        hashes = hash_key(self.settings.seed, rows.column("key"))
+        wanted = hashes <= np.uint64(self.settings.threshold)
+        first = int(rows.column("image_id")[0].as_py())
         class_ids = rows.column("class_id").fill_null(-1).to_numpy().astype(np.int64)
         self.done = 0
         kept = _Kept(len(rows), self.neurons)
-        done: list[Decoded] = []
+        done: list[Light] = []
         quarantine: list[tuple[int, str, str]] = []
         with Responder(self.module, self.layers, self.code) as responder:
             for batch in self._batches(rows, wanted, quarantine, report):
@@ -103,14 +113,14 @@ class Scanner:
                 outcome = self._run(responder, batch, slots)
                 report.network_seconds += time.perf_counter() - begin
                 self.done += len(batch)
-                finite = kept.add(outcome, slots, class_ids, [i.image_id - _first(rows) for i in batch])
+                finite = kept.add(outcome, slots, class_ids, [i.image_id - first for i in batch])
                 for image, good in zip(batch, finite, strict=True):
                     if good:
-                        done.append(replace(image, pixels=_NO_PIXELS))  # only the light part is kept a unit
+                        done.append(Light(image.image_id, image.width, image.height, image.thumbnail, image.properties))
                     else:
                         quarantine.append((image.image_id, "response", "the network's responses are not finite"))
         report.images, report.quarantined = len(done), len(quarantine)
-        return self._reduce(rows, kept, done, sorted(quarantine), class_ids, wanted, pack)
+        return self._reduce(first, kept, done, sorted(quarantine), class_ids, hashes, pack)
 
     def _batches(
         self, rows: pa.Table, wanted: NDArray[np.bool_], quarantine: list[tuple[int, str, str]], report: Report
@@ -143,25 +153,24 @@ class Scanner:
 
     def _reduce(
         self,
-        rows: pa.Table,
+        first: int,
         kept: _Kept,
-        done: list[Decoded],
+        done: list[Light],
         quarantine: list[tuple[int, str, str]],
         class_ids: NDArray[np.int64],
-        wanted: NDArray[np.bool_],
+        hashes: NDArray[np.uint64],
         pack: PackWriter | None,
     ) -> Partial:
-        index = np.array([image.image_id - _first(rows) for image in done], np.int64)
-        ids = index + _first(rows)
+        ids = np.array([image.image_id for image in done], np.int64)
+        index = ids - first
         high, low = kept.high[index], kept.low[index]  # (images, neurons)
         columns = np.ascontiguousarray(high.T)  # (neurons, images)
         lows = np.ascontiguousarray(low.T)
         ordered = np.sort(columns, axis=1)
         k = self.settings.k
         weakest = topk.strongest(-lows, ids, k)
-        sampled = np.flatnonzero(wanted[index])
+        sampled = np.flatnonzero(hashes[index] <= np.uint64(self.settings.threshold))
         measured = [done[i].properties for i in sampled]
-        hashes = hash_key(self.settings.seed, rows.column("key"))[index[sampled]]
         return Partial(
             images=_images(done, kept, index, class_ids[index], pack),
             quarantine=quarantine,
@@ -171,7 +180,7 @@ class Scanner:
             histogram=statistics.histogram(ordered),
             classes=statistics.class_sums(high, class_ids[index]),
             sample=Sample(
-                hashes,
+                hashes[index[sampled]],
                 ids[sampled],
                 high[sampled],
                 low[sampled],
@@ -179,10 +188,6 @@ class Scanner:
             ),
             codes=kept.codes[index].astype(np.float16 if self.settings.half_codes else np.float32),
         )
-
-
-def _first(rows: pa.Table) -> int:
-    return int(rows.column("image_id")[0].as_py())
 
 
 class _Kept:
@@ -200,22 +205,22 @@ class _Kept:
         self, outcome: tuple[Tensor, ...], slots: list[int], class_ids: NDArray[np.int64], places: list[int]
     ) -> list[bool]:
         """Takes the outcome of one call; says of each image whether all of its numbers are finite."""
-        high, low, logits, codes = (t[slots] for t in outcome)
+        high, low, logits, codes = (t if len(slots) == len(t) else t[slots] for t in outcome)  # slots ascend
         if not self.codes.shape[1]:
             self.codes = np.zeros((len(self.high), codes.shape[1]), np.float32)
         self.high[places], self.low[places], self.codes[places] = high.numpy(), low.numpy(), codes.numpy()
         log_softmax = torch.log_softmax(logits.double(), 1)
         best, predicted = log_softmax.max(1)
         self.predicted[places], self.probability[places] = predicted.numpy(), best.exp().numpy()
-        for row, place in enumerate(places):
-            if 0 <= class_ids[place] < logits.shape[1]:
-                self.loss[place] = -float(log_softmax[row, class_ids[place]])
+        own = class_ids[places]
+        known = np.flatnonzero((own >= 0) & (own < logits.shape[1]))
+        self.loss[np.asarray(places)[known]] = -log_softmax.numpy()[known, own[known]]
         finite = torch.isfinite(high).all(1) & torch.isfinite(low).all(1) & torch.isfinite(logits).all(1)
-        return [bool(f) for f in finite]
+        return [bool(f) for f in finite.tolist()]
 
 
 def _images(
-    done: list[Decoded],
+    done: list[Light],
     kept: _Kept,
     index: NDArray[np.int64],
     class_ids: NDArray[np.int64],

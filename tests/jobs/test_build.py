@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,7 @@ def test_histograms_and_quantiles(tiny_atlas: Path, twin: naive.Scan) -> None:
         edges = [(b["left"], b["right"], b["count"]) for b in row["histogram"]]
         assert edges == sorted(edges)
         assert sum(count for _, _, count in edges) == len(high)
-        assert all(a[1] <= b[0] for a, b in zip(edges[:-1], edges[1:], strict=True))
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(edges))
         for left, right, count in edges:
             inside = (high >= left) & ((high < right) | ((high == right) & (right == high[-1])))
             assert inside.sum() == count

@@ -1,0 +1,117 @@
+"""What the benchmarks share: the two networks, decoded pixels, paired runs, one line a claim."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from atlas.scan import images, layers, network, respond
+from atlas.scan.decode import Preprocessing
+from atlas.scan.feed import Decoded, Feed, Quarantined
+from atlas.scan.graph import trace
+from atlas.scan.unit import Scanner, ScanSettings
+from atlas.types import Layer
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+IMAGENET = str(DATA / "imagenet-sample")
+SQUEEZENET = ("squeezenet1_0", str(DATA / "networks/squeezenet1_0.safetensors"))
+RESNET20 = (str(DATA / "cifar10/resnet20.py") + ":net", str(DATA / "cifar10/resnet20.safetensors"))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network ready for the CPU, channels-last, and all that a scan of it needs."""
+
+    name: str
+    module: nn.Module
+    layers: list[Layer]
+    code: tuple[str, int]
+    preprocessing: Preprocessing
+
+    def scanner(self, batch: int, unit: int, feed: Feed | None = None, k: int = 9) -> Scanner:
+        """A scanner of the job, with all statistics on."""
+        normalise = respond.Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
+        feed = feed or Feed(self.preprocessing, 0, 1, 2 * batch)
+        settings = ScanSettings(k, batch, unit, 0, 2**64 - 1, False)
+        return Scanner(self.module, self.layers, self.code, normalise, feed, settings)
+
+    def normalised(self, pixels: NDArray[np.uint8], batch: int) -> list[torch.Tensor]:
+        """Batches (N, 3, H, W), channels-last."""
+        normalise = respond.Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
+        return [normalise(pixels[i : i + batch]) for i in range(0, len(pixels) // batch * batch, batch)]
+
+
+def subject(which: tuple[str, str], crop: int | None = None) -> Subject:
+    """Loads a network; `crop` instead of its own."""
+    loaded = network.load(*which)
+    p = loaded.preprocessing
+    preprocessing = Preprocessing(crop, crop, p.mean, p.std, p.interpolation) if crop else p
+    module = respond.prepare(loaded.module, torch.device("cpu"), "float32")
+    graph = trace(module, layers.example(module, preprocessing.crop, preprocessing.crop))
+    code = layers.code_source(graph)
+    name = which[0].rpartition("/")[2].partition(":")[0].removesuffix(".py")
+    return Subject(name, module, layers.layers_of(graph), (code.module, code.call), preprocessing)
+
+
+def decoded(sources: Sequence[str], preprocessing: Preprocessing, count: int) -> tuple[pa.Table, list[Decoded]]:
+    """The manifest's rows and the decoded images of the first `count`."""
+    rows = images.list_images(sources, None, count).table
+    feed = Feed(preprocessing, 0, 2, 64)
+    found: list[Decoded | Quarantined] = list(feed.images(rows, np.ones(len(rows), bool)))
+    return rows, [image for image in found if isinstance(image, Decoded)]
+
+
+class Replayed:
+    """A feed whose images are decoded already."""
+
+    thumbnails = 0
+
+    def __init__(self, found: list[Decoded]) -> None:
+        self.found = found
+
+    def images(self, rows: pa.Table, measured: NDArray[np.bool_]) -> object:
+        return iter(self.found)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Processor time of a call in this process: on one thread what a clock shows, and others at work count less."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def paired(a: Callable[[], object], b: Callable[[], object], runs: int = 7) -> list[float]:
+    """Ratios b / a of runs in turns, the first of each left out."""
+    a(), b()
+    ratios = []
+    for run in range(runs):
+        if run % 2:
+            second = seconds(b)
+            ratios.append(second / seconds(a))
+        else:
+            first = seconds(a)
+            ratios.append(seconds(b) / first)
+    return ratios
+
+
+def report(what: str, ratios: Sequence[float], claim: float, *, at_least: bool = False, note: str = "") -> bool:
+    """One line: the median ratio of all runs, the claim, and whether it holds."""
+    middle = median(ratios)
+    holds = middle >= claim if at_least else middle <= claim
+    sign = "≥" if at_least else "≤"
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} runs"
+    print(
+        f"{what:<58} | {middle:7.3f} ({spread}) | {sign} {claim:g} | {'holds' if holds else 'DOES NOT HOLD'}"
+        + (f" | {note}" if note else ""),
+        flush=True,
+    )
+    return holds
