@@ -179,6 +179,45 @@ def test_channels_beside_a_gated_one_keep_their_field() -> None:
     assert axes(Net(Lambda(split, last=last(2, kernel=3)), 4)) == ((3, 1, 0), (3, 1, 0))
 
 
+@pytest.mark.parametrize(
+    ("part", "expected"), [(slice(0, 2), (1, 1, 0)), (slice(2, 4), (5, 1, -2)), (slice(1, 3), (5, 1, -2))]
+)
+def test_groups_of_a_convolution_see_their_own_channels(part: slice, expected: tuple[int, int, int]) -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        grouped = m.grouped(torch.cat([x[:, :2], m.wide(x)[:, :2]], 1))
+        return m.last(grouped[:, part])
+
+    parts = {"wide": nn.Conv2d(3, 3, 5, padding=2), "grouped": nn.Conv2d(4, 4, 1, groups=2), "last": last(2)}
+    assert axes(Net(Lambda(body, **parts), 4)) == (expected, expected)
+
+
+def test_a_channel_shuffle_is_followed() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        both = torch.cat([x[:, :2], m.wide(x)[:, :2]], 1)  # (narrow, narrow, wide, wide)
+        shuffled = both.view(1, 2, 2, 32, 32).transpose(1, 2).reshape(1, 4, 32, 32)  # (narrow, wide, narrow, wide)
+        return m.last(shuffled[:, ::2])
+
+    parts = {"wide": nn.Conv2d(3, 3, 5, padding=2), "last": last(2)}
+    assert axes(Net(Lambda(body, **parts), 4)) == ((1, 1, 0), (1, 1, 0))
+
+
+@pytest.mark.parametrize(("turn", "size"), [(lambda y: y.flip(1)[:, 2:], 1), (lambda y: y.roll(1, 1)[:, 1:3], 1)])
+def test_channels_turned_round_keep_their_fields(turn: Any, size: int) -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        return m.last(turn(torch.cat([x[:, :2], m.wide(x)[:, :2]], 1)))
+
+    parts = {"wide": nn.Conv2d(3, 3, 5, padding=2), "last": last(2)}
+    assert axes(Net(Lambda(body, **parts), 4))[0][0] == size
+
+
+def test_channels_that_see_nothing_have_no_stride() -> None:
+    def body(m: Any, x: Tensor) -> Tensor:
+        nothing = F.pad(x, (0, 0, 0, 0, 2, 0))[:, :2, :16, :16]  # of stride 1, were there anything
+        return m.last(torch.cat([nothing, x[:, :1, ::2, ::2]], 1))
+
+    assert axes(Net(Lambda(body, last=last(3)), 4)) == ((1, 2, 0), (1, 2, 0))
+
+
 def test_the_head_sees_the_whole_input() -> None:
     found = find_layers(torchvision_network("alexnet"), 224, 224)
     assert [each.field.whole_input for each in found] == [False] * 5 + [True] * 3
