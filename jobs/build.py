@@ -14,7 +14,9 @@ import ray
 from atlas.errors import JobError
 from atlas.harvest import unit as harvest_units
 from atlas.scan import neurons
+from atlas.scan.earlier import Earlier
 from atlas.scan.gather import Gathered, gather, spread_winners
+from atlas.scan.images import Manifest
 from atlas.settings import Settings
 from atlas.store import layout
 from atlas.store.files import Folder
@@ -35,6 +37,8 @@ class Build:
     folder: Folder
     check: Callable[[], None]
     """Raises `JobError` once another driver has taken over the output folder."""
+    earlier: Earlier | None = None
+    """An atlas whose full units are the first of this one."""
     seconds: dict[str, float] = field(default_factory=dict)
     redone: int = 0
 
@@ -52,6 +56,12 @@ def build(settings: Settings) -> str:
     Raises `InputError` before any work, `JobError` during it.
     """
     plan, _, manifest = planning.make_plan(settings)
+    return begin(plan, manifest)
+
+
+def begin(plan: Plan, manifest: Manifest, earlier: Earlier | None = None) -> str:
+    """Begins a planned build, or goes on with it; units of an `earlier` atlas are not scanned again."""
+    settings = plan.settings
     folder = Folder(settings.out)
     state = planning.check_output(folder, plan)
     if state == "sealed":
@@ -61,7 +71,9 @@ def build(settings: Settings) -> str:
         if planning.check_output(folder, plan) == "new":
             planning.write_plan(folder, plan, manifest)
         del manifest
-        return run(Build(plan, folder, check))
+        if earlier:
+            earlier.copy_pictures(folder)
+        return run(Build(plan, folder, check, earlier))
 
 
 def run(work: Build) -> str:
@@ -92,7 +104,7 @@ def run(work: Build) -> str:
 def scan(work: Build, pool: Pool) -> None:
     """Scans the units that are not done yet."""
     plan = work.plan
-    done = _done(work.folder, "work/scan")
+    done = _done(work.folder, "work/scan") | set(range(work.earlier.units if work.earlier else 0))
     waiting = [unit for unit in range(plan.units) if unit not in done]
     before = sum(_images_in(plan, unit) for unit in done)
     progress = Progress("scan", plan.count, "images", before)
@@ -167,7 +179,7 @@ def merge(work: Build) -> Gathered:
     progress = Progress("merge", plan.units, "units")
     gathered = gather(
         work.folder, plan.units, full, plan.layers, len(plan.classes), plan.settings.k, plan.settings.sample,
-        lambda unit: progress.show(unit + 1),
+        lambda unit: progress.show(unit + 1), work.earlier, plan.half_codes,
     )  # fmt: skip
     progress.show(plan.units, final=True)
     listed = len(gathered.images.image_id) + len(gathered.quarantine)

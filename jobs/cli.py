@@ -91,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--pictures", default="crop", help="columns of pictures, for example crop,deconvnet,guided")
     picture.add_argument("--cell", type=int, help="side of one picture on the sheet, in pixels")
     picture.add_argument("-o", "--output", required=True, metavar="FILE.png", help="file to write")
+    extend = command("extend", _extend, "more images join an atlas, in a new one; scans only what is new")
+    extend.add_argument("dir", help="folder of a sealed atlas")
+    _add_settings(
+        extend, ("images", "out", "network", "weights", "class_names", *OPERATIONAL), required=("images", "out")
+    )
     export = command("export", _export, "a static site that any file host serves")
     export.add_argument("dir", help="folder of a sealed atlas")
     export.add_argument("-o", "--output", required=True, metavar="SITE", help="folder to write, new or empty")
@@ -106,14 +111,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """One option a setting: names, help and defaults come from `Settings`."""
+OPERATIONAL = ("workers", "decode_threads", "in_flight_mb", "retries", "address")
+"""Settings that never change what is built, only how."""
+
+
+def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str] = (), required: Sequence[str] = ()) -> None:
+    """One option a setting: names, help and defaults come from `Settings`; with `names` only those."""
     for setting in fields(Settings):
+        if names and setting.name not in names:
+            continue
         kind = str(setting.type)
         flags = [f"-{setting.name}" if len(setting.name) == 1 else f"--{setting.name.replace('_', '-')}"]
         default = setting.default
         shown = "" if default is MISSING else f" (default: {_shown(default)})"
+        if names and setting.name not in (*required, *OPERATIONAL):
+            shown = " (default: as the atlas was built)"
         options: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS}
+        if setting.name in required:
+            options["required"] = True
         options["help"] = (setting.metadata["help"] + shown).replace("%", "%%")
         if setting.name == "images":
             options["nargs"] = "+"
@@ -121,6 +136,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if kind.startswith("int"):
             options["type"] = int
         parser.add_argument(*flags, **options)
+    if names:
+        return
     parser.add_argument(
         "--plan", action="store_true", help="say what would be done, with predicted time; write nothing"
     )
@@ -151,6 +168,15 @@ def _build(options: argparse.Namespace) -> int:
 
     digest = build(settings)
     print(f"{settings.out}: sealed, digest {digest}")
+    return 0
+
+
+def _extend(options: argparse.Namespace) -> int:
+    from jobs.extend import extend
+
+    changes = {f.name: getattr(options, f.name) for f in fields(Settings) if hasattr(options, f.name)}
+    images, out = tuple(changes.pop("images")), changes.pop("out")
+    print(f"{out}: sealed, digest {extend(options.dir, images, out, **changes)}")
     return 0
 
 

@@ -18,6 +18,9 @@ from jobs.pool import Pool
 OBJECT_STORE = 256 * 2**20
 """Bytes of the embedded object store: only winners and outcomes pass through it, never images."""
 
+SAID = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED")
+"""What workers on other machines are told of the driver's environment: where buckets are, never a key to them."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -75,5 +78,8 @@ def _workers(settings: Settings, cores: int, gpus: float) -> Workers:
 def make_pool(plan: Plan, workers: Workers) -> Pool:
     """A pool of workers that all know the plan."""
     shared = ray.put(plan)
-    options = Worker.options(num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus)
+    said = {name: os.environ[name] for name in SAID if name in os.environ}
+    options = Worker.options(
+        num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus, runtime_env={"env_vars": said} if said else None
+    )
     return Pool(lambda: options.remote(shared, workers.decode_threads), workers.count, plan.settings.retries)

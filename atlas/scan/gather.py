@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from atlas.codes import properties
 from atlas.scan import partial as partials
+from atlas.scan.earlier import Earlier, dump_sample
 from atlas.scan.merge import Fold
 from atlas.scan.neurons import spread_of
-from atlas.scan.partial import Images, Partial
+from atlas.scan.partial import Images, Partial, Sample
 from atlas.scan.statistics import Floats, Ints
 from atlas.store import layout, schema, tables
 from atlas.store.files import Folder
@@ -46,23 +47,40 @@ def gather(
     k: int,
     sample: int,
     on_unit: Callable[[int], None] = lambda unit: None,
+    earlier: Earlier | None = None,
+    half_codes: bool = False,
 ) -> Gathered:
-    """Folds the units, and writes codes/, responses/ and `state/`. Memory does not grow with the number of units."""
-    fold = Fold(sum(layer.channels for layer in layers), classes, k)
+    """Folds the units, and writes codes/, responses/ and `state/`. Memory does not grow with the number of units.
+
+    The units of an `earlier` atlas are taken from it.
+    """
+    neurons = sum(layer.channels for layer in layers)
+    fold = earlier.fold(neurons, classes, k) if earlier else Fold(neurons, classes, k)
+    first_unit = earlier.units if earlier else 0
     images: list[Images] = []
     quarantine: list[tuple[int, str, str]] = []
     hashes: list[tuple[np.uint64, int, int]] = []
     measured: dict[int, Floats] = {}
     waiting: list[pa.Table] = []
     dimensions = 0
-    for unit in range(units):
+    before: Sample | None = None
+    if earlier and first_unit:
+        images, quarantine, before = [earlier.images()], earlier.quarantine(), earlier.sample(layers)
+        _remember(before, -1, hashes, measured)
+        for number, parts in earlier.codes(UNITS_A_PART, half_codes):
+            dimensions = parts[0].schema.field("code").type.list_size
+            if (number + 1) * UNITS_A_PART <= first_unit:
+                tables.write_batches(folder, layout.part("codes", number), parts[0].schema, parts)
+            else:
+                waiting = parts
+        if first_unit == full_units:
+            folder.put(layout.STATE, fold.dump())
+    for unit in range(first_unit, units):
         partial = partials.load(folder.get(layout.scan_unit(unit)))[0]
         fold.add(partial)
         images.append(partial.images)
         quarantine += partial.quarantine
-        for row, (value, image_id) in enumerate(zip(partial.sample.hash, partial.sample.image_id, strict=True)):
-            hashes.append((value, int(image_id), unit))
-            measured[int(image_id)] = partial.sample.properties[row]
+        _remember(partial.sample, unit, hashes, measured)
         if len(partial.images.image_id):
             waiting.append(_codes(partial))
             dimensions = partial.codes.shape[1]
@@ -76,8 +94,9 @@ def gather(
         on_unit(unit)
     chosen = sorted(sorted(hashes)[:sample], key=lambda entry: entry[1])
     ids = np.array([image_id for _, image_id, _ in chosen], np.int64)
-    _write_responses(folder, layers, ids, sorted({unit for _, _, unit in chosen}))
+    _write_responses(folder, layers, ids, sorted({unit for _, _, unit in chosen}), before)
     values = np.array([measured[i] for i in ids.tolist()], np.float32).reshape(len(ids), len(properties.NAMES))
+    folder.put(layout.SAMPLE, dump_sample(np.array([h for h, _, _ in chosen], np.uint64), ids, values))
     table = pa.table({"image_id": ids, **{n: values[:, i] for i, n in enumerate(properties.NAMES)}})
     return Gathered(fold, _concatenated(images), sorted(quarantine), ids, table, dimensions)
 
@@ -93,7 +112,15 @@ def _concatenated(images: list[Images]) -> Images:
     return Images(**{f: np.concatenate([getattr(i, f) for i in images]) for f in Images.__dataclass_fields__})
 
 
-def _write_responses(folder: Folder, layers: Sequence[Layer], ids: Ints, units: list[int]) -> None:
+def _remember(sample: Sample, unit: int, hashes: list[tuple[np.uint64, int, int]], measured: dict[int, Floats]) -> None:
+    for row, (value, image_id) in enumerate(zip(sample.hash, sample.image_id, strict=True)):
+        hashes.append((value, int(image_id), unit))
+        measured[int(image_id)] = sample.properties[row]
+
+
+def _write_responses(
+    folder: Folder, layers: Sequence[Layer], ids: Ints, units: list[int], before: Sample | None
+) -> None:
     """The response sample, a file a layer, its images in order."""
     with ExitStack() as stack:
         writers: list[pq.ParquetWriter] = [
@@ -104,7 +131,8 @@ def _write_responses(folder: Folder, layers: Sequence[Layer], ids: Ints, units: 
         ]
         waiting: list[tuple[Ints, Floats, Floats]] = []
         for number, unit in enumerate(units):
-            sample = partials.load(folder.get(layout.scan_unit(unit)))[0].sample
+            sample = partials.load(folder.get(layout.scan_unit(unit)))[0].sample if unit >= 0 else before
+            assert sample is not None
             kept = np.isin(sample.image_id, ids)
             waiting.append((sample.image_id[kept], sample.high[kept], sample.low[kept]))
             if sum(len(i) for i, _, _ in waiting) >= ROWS_AT_ONCE or number == len(units) - 1:

@@ -75,7 +75,7 @@ def list_images(sources: Sequence[str], class_names: str | None = None, limit: i
     table = pa.concat_tables(tables).slice(0, limit)
     table = table.append_column(MANIFEST.field("image_id"), pa.array(np.arange(table.num_rows)))
     table = table.select(MANIFEST.names).unify_dictionaries().cast(MANIFEST)
-    return Manifest(table, classes, _digest(table, classes))
+    return Manifest(table, classes, digest_of_rows(table, classes))
 
 
 def _count(parts: Sequence[tuple[Source, Part]]) -> int:
@@ -125,7 +125,7 @@ def _table(source: Source, part: Part, class_ids: pa.Array) -> pa.Table:
     )
 
 
-def _digest(table: pa.Table, classes: Sequence[str]) -> str:
+def digest_of_rows(table: pa.Table, classes: Sequence[str]) -> str:
     """SHA-256 over keys, class ids, lengths and class names, however the table is chunked."""
     sha = hashlib.sha256()
     for start in range(0, table.num_rows, _DIGEST_ROWS):

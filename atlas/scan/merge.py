@@ -72,6 +72,16 @@ class Fold:
             arrays |= {f"moments.{name}": np.asarray(value) for name, value in self.moments.__dict__.items()}
         return bytes(safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
 
+    def with_classes(self, classes: int) -> Fold:
+        """The same with classes appended that have no images yet."""
+        for name in ("class_images", "class_total", "class_rectified", "class_fires"):
+            before = getattr(self, name)
+            after = np.zeros((classes, *before.shape[1:]), before.dtype)
+            after[: len(before)] = before
+            setattr(self, name, after)
+        self.classes = classes
+        return self
+
     @staticmethod
     def load(body: bytes) -> Fold:
         """The inverse of `dump`."""

@@ -15,6 +15,7 @@ PARTED = ("responses", "codes")
 """Tables that are folders of Parquet files, read in the order of their names."""
 PICTURES = "pictures"
 STATE = "state/fold.safetensors"
+SAMPLE = "state/sample.safetensors"
 WORK = "work"
 """What a build that is not sealed yet keeps here; gone once the atlas is sealed."""
 PLAN = "work/plan.json"

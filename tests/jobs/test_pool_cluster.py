@@ -44,11 +44,14 @@ def nodes() -> Iterator[Any]:
     """A cluster of three nodes on this machine: raylets of their own, a core each."""
     from ray.cluster_utils import Cluster
 
+    # As on machines of their own: the keys to the bucket are there, where it is they are told.
+    os.environ.update(AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing")
     cluster = Cluster(initialize_head=True, connect=False, head_node_args={**NODE, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(**NODE)
     yield cluster
     cluster.shutdown()
+    del os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
 
 
 def drive(nodes: Any, inputs: Path, out: str, images: str | None = None, **environment: str) -> subprocess.Popen[str]:

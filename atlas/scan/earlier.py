@@ -1,0 +1,128 @@
+"""What a sealed atlas says of its full units, so that a larger one need not scan them again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from atlas.codes import properties
+from atlas.errors import FolderError
+from atlas.scan.merge import Fold
+from atlas.scan.partial import Images, Sample
+from atlas.scan.statistics import Floats, Ints
+from atlas.store import layout, schema, tables
+from atlas.store.files import Folder
+from atlas.types import Layer
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The full units of a sealed atlas: units 0 to `units` - 1 of a data set that begins with the same images."""
+
+    folder: Folder
+    units: int
+    unit_size: int
+
+    @property
+    def images_before(self) -> int:
+        """Images of the full units, with those in quarantine."""
+        return self.units * self.unit_size
+
+    def fold(self, neurons: int, classes: int, k: int) -> Fold:
+        """The fold of the full units; classes that came later have none of their images."""
+        if not self.units:
+            return Fold(neurons, classes, k)
+        return Fold.load(self.folder.get(layout.STATE)).with_classes(classes)
+
+    def images(self) -> Images:
+        """The rows of images that were scanned."""
+        rows = tables.read(self.folder, "images").filter(pc.field("image_id") < self.images_before)
+        thumbnail = rows.column("thumbnail").combine_chunks()
+        given = {name: rows.column(name).combine_chunks() for name in _ABSENT if name in rows.column_names}
+        given |= {f"thumbnail_{n}": pc.struct_field(thumbnail, n) for n in ("offset", "length", "crc32")}
+        return Images(**{name: _numpy(given[name], *_ABSENT[name]) for name in Images.__dataclass_fields__})
+
+    def quarantine(self) -> list[tuple[int, str, str]]:
+        """(image_id, reason, detail) of those that were not."""
+        rows = tables.read(self.folder, "quarantine").filter(pc.field("image_id") < self.images_before)
+        return [(r["image_id"], r["reason"], r["detail"]) for r in rows.to_pylist()]
+
+    def sample(self, layers: Sequence[Layer]) -> Sample:
+        """What it has of the response sample."""
+        body = safetensors.numpy.load(self.folder.get(layout.SAMPLE))
+        kept = body["image_id"] < self.images_before
+        sides: dict[str, list[Floats]] = {"max": [], "min": []}
+        for layer in layers:
+            with self.folder.open(layout.part("responses", layer.index)) as stream:
+                table = pq.read_table(stream, columns=["image_id", *sides])
+            if not np.array_equal(table.column("image_id").to_numpy(), body["image_id"]):
+                raise FolderError(f"{self.folder.location}: {layout.SAMPLE} does not fit the responses; build it again")
+            for side, parts in sides.items():
+                flat = table.column(side).combine_chunks().flatten().to_numpy()
+                parts.append(flat.reshape(len(table), layer.channels)[kept])
+        high, low = (np.concatenate(parts, axis=1) for parts in sides.values())
+        return Sample(body["hash"][kept], body["image_id"][kept], high, low, body["properties"][kept])
+
+    def copy_pictures(self, folder: Folder) -> None:
+        """Copies the packs of thumbnails of the full units, those that are not there yet."""
+        for unit in range(self.units):
+            path = layout.pack_path(layout.pack("scan", unit))
+            if self.folder.exists(path) and not folder.exists(path):
+                with self.folder.open(path) as source, folder.writing(path) as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+
+    def codes(self, units_a_part: int, half: bool) -> Iterator[tuple[int, list[pa.Table]]]:
+        """(part, codes a unit) of the full units; the last part may be one that goes on in the new atlas."""
+        for name in self.folder.names("codes"):
+            with self.folder.open(f"codes/{name}") as stream:
+                table = pq.read_table(stream).filter(pc.field("image_id") < self.images_before)
+            part = int(name.removeprefix("part-").split(".")[0])
+            if len(table) and part * units_a_part < self.units:
+                units = table.column("image_id").to_numpy() // self.unit_size
+                starts = np.flatnonzero(np.diff(units, prepend=-1))
+                sizes = np.diff(starts, append=len(units))
+                whole = _as_codes(table, half)
+                yield part, [whole.slice(*each) for each in zip(starts.tolist(), sizes.tolist(), strict=True)]
+
+
+_ABSENT: dict[str, tuple[type, float]] = {
+    "image_id": (np.int64, -1),
+    "width": (np.int32, -1),
+    "height": (np.int32, -1),
+    "class_id": (np.int32, -1),
+    "predicted": (np.int32, -1),
+    "probability": (np.float32, np.nan),
+    "loss": (np.float32, np.nan),
+    "thumbnail_offset": (np.int64, -1),
+    "thumbnail_length": (np.int64, 0),
+    "thumbnail_crc32": (np.uint32, 0),
+}
+"""By field of `Images` its type, and what stands for null."""
+
+
+def _numpy(column: pa.Array, kind: type, null: float) -> NDArray[Any]:
+    filled = pc.fill_null(column, pa.scalar(null, column.type)) if column.null_count else column
+    return np.array(filled.to_numpy(zero_copy_only=False), kind)
+
+
+def _as_codes(table: pa.Table, half: bool) -> pa.Table:
+    column = table.column("code").combine_chunks()
+    dimensions = column.type.list_size
+    flat = column.flatten().to_numpy().astype(np.float16 if half else np.float32)
+    values = pa.FixedSizeListArray.from_arrays(pa.array(flat), dimensions)
+    return pa.table([table.column("image_id"), values], schema=schema.codes(dimensions, half=half))
+
+
+def dump_sample(hashes: NDArray[np.uint64], image_ids: Ints, values: Floats) -> bytes:
+    """What the tables do not hold of the response sample: hashes, and the properties that were measured."""
+    assert values.shape[1:] == (len(properties.NAMES),)
+    return bytes(safetensors.numpy.save({"hash": hashes, "image_id": image_ids, "properties": values}))
