@@ -26,6 +26,7 @@ FAMILIES = (
     *("inception_v3", "densenet121", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5"),
     *("efficientnet_b0", "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf", "convnext_tiny"),
 )
+HEAVY = ("alexnet", "vgg11_bn", "resnet50", "resnext50_32x4d", "densenet121", "convnext_tiny", "efficientnet_v2_s")
 
 
 @pytest.fixture(autouse=True)
@@ -285,7 +286,7 @@ def check_support(module: nn.Module, side: int, found: list[Layer], most: int) -
     return compared
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "vgg11_bn" else n for n in FAMILIES])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in HEAVY else n for n in FAMILIES])
 def test_gradient_support(name: str) -> None:
     module = make_positive(torchvision_network(name))
     side = 96 if name in ("convnext_tiny", "resnet50", "resnext50_32x4d") else 64 if name == "vgg11_bn" else 128
