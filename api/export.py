@@ -54,7 +54,13 @@ def export(folder: str | Path, out: str | Path, *, pictures: bool = True, say: S
     beside = target.with_name(f"{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     site = _Site(library, Speaker(shelf, pictures=pictures), beside)
-    site.write(say or (lambda line: None))
+    try:
+        site.write(say or (lambda line: None))
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    finally:
+        shelf.store.close()
     if target.exists():
         target.rmdir()
     beside.rename(target)
