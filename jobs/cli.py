@@ -250,7 +250,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from api.app import serve
+    from api.server import serve
 
     token = options.token or os.environ.get("NEURON_ATLAS_TOKEN")
     serve(options.dirs, host=options.host, port=options.port, token=token, pictures=not options.no_pictures)

@@ -54,7 +54,7 @@ def demo(out: str, port: int, *, serve: bool) -> int:
     code = verify(out, 20)
     if code or not serve:
         return code
-    from api.app import serve as run
+    from api.server import serve as run
 
     say(f"{out}/{layout.ATLAS} is sealed; the same again: neuron-atlas serve {out}")
     run([out], host="127.0.0.1", port=port)
