@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from api.models import Verification
@@ -122,13 +123,22 @@ def _open(folder: Path, free: object) -> Shelf:
     try:
         atlas = Atlas(folder, verify=False)
         name = atlas.name
-        atlas.check()
-        return Shelf(_named(name, free), atlas, atlas.store, None)
+        return Shelf(_named(name, free), atlas, _checked(atlas), None)
     except AtlasError as error:
         reason = str(error).replace(str(folder), name).replace(str(folder.absolute()), name)
     except Exception as error:  # a folder of any contents must not stop the others
         reason = f"its tables cannot be read ({type(error).__name__}); build it again"
     return Shelf(_named(name, free), None, None, reason)
+
+
+def _checked(atlas: Atlas) -> Store:
+    """The atlas laid out, while its files are compared with their checksums. Raises `FolderError`."""
+    with ThreadPoolExecutor(1) as pool:
+        verified = pool.submit(atlas.check)
+        try:
+            return atlas.store
+        finally:
+            verified.result()  # what is damaged may also fail to be laid out: this says why
 
 
 def _named(name: str, free: object) -> str:

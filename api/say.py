@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from api import models
@@ -30,18 +31,18 @@ class Speaker:
     # Pictures
 
     def picture(self, place: Place) -> models.Picture:
-        if place.pack is None:
-            return {"url": None, "why": place.why, "seed": None, "scale": None}
+        pack, offset, length, why, seed, scale = place
+        if pack is None:
+            return _without(why)
         if not self.pictures:
-            return {"url": None, "why": WITHHELD, "seed": place.seed, "scale": place.scale}
-        url = self.urls.picture(place.pack, place.offset, place.length)
-        return {"url": url, "why": None, "seed": place.seed, "scale": place.scale}
+            return {"url": None, "why": WITHHELD, "seed": seed, "scale": scale}
+        return {"url": self.urls.picture(pack, offset, length), "why": None, "seed": seed, "scale": scale}
 
     def _at(self, url: str, why: str | None) -> models.Picture:
         if why is not None:
-            return {"url": None, "why": why, "seed": None, "scale": None}
+            return _without(why)
         if not self.pictures:
-            return {"url": None, "why": WITHHELD, "seed": None, "scale": None}
+            return _without(WITHHELD)
         return {"url": url, "why": None, "seed": None, "scale": None}
 
     def thumbnail(self, image_id: int, why: str | None) -> models.Picture:
@@ -180,10 +181,7 @@ class Speaker:
             "gradient": gradient,
             "gradient_max": gradient_max,
             "occlusion": occlusion,
-            "evidence": {
-                kind: None if each is None else _evidence(each)
-                for kind, each in zip(PROJECTIONS, evidence, strict=True)
-            },
+            "evidence": _evidences(evidence),
             "duplicate_of": duplicate_of,
             "thumbnail": self._at(f"{url}/thumbnail", no_thumbnail),
             "whole": self._at(f"{url}/picture", no_picture),
@@ -455,6 +453,12 @@ class Speaker:
         }
 
 
+@lru_cache(maxsize=1024)
+def _without(why: str | None) -> models.Picture:
+    """A picture that is not there; the same value for the same reason, not to be changed."""
+    return {"url": None, "why": why, "seed": None, "scale": None}
+
+
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -499,6 +503,12 @@ def _box(edges: Any) -> models.Box:
 
 def _number(value: float) -> float | None:
     return value if value == value else None
+
+
+def _evidences(evidence: list[Any]) -> dict[str, models.Evidence | None]:
+    if not any(evidence):
+        return _NO_EVIDENCE
+    return {kind: each and _evidence(each) for kind, each in zip(PROJECTIONS, evidence, strict=True)}
 
 
 def _evidence(measures: Any) -> models.Evidence:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 API = "/api/v1"
 _BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
+@lru_cache(maxsize=4096)
 def part(name: str) -> str:
     """A name as one part of a path: `/` and all that is not unreserved is encoded; `.` and `..` as well."""
     encoded = quote(name, safe="@:")
@@ -40,6 +42,7 @@ class Urls:
     def __init__(self, atlas: str, prefix: str = "") -> None:
         self.api = f"{prefix}{API}/atlases/{part(atlas)}"
         self.page = f"{prefix}/{part(atlas)}"
+        self._packs: dict[str, str] = {}
 
     def of(self, *parts: object) -> tuple[str, str]:
         """Address of the JSON and of the page of what lies at these parts of a path."""
@@ -50,7 +53,8 @@ class Urls:
         return self.of("layers", layer)
 
     def neuron(self, layer: str, channel: int) -> tuple[str, str]:
-        return self.of("neurons", layer, channel)
+        path = f"/neurons/{part(layer)}/{channel}"
+        return self.api + path, self.page + path
 
     def image(self, image_id: int) -> tuple[str, str]:
         return f"{self.api}/images/{image_id}", f"{self.page}/images/{image_id}"
@@ -60,7 +64,10 @@ class Urls:
 
     def picture(self, pack: str, offset: int, length: int) -> str:
         """Address of one picture's bytes."""
-        return f"{self.api}/pictures/{part(pack)}/{offset}-{length}"
+        begin = self._packs.get(pack)
+        if begin is None:
+            begin = self._packs[pack] = f"{self.api}/pictures/{part(pack)}/"
+        return f"{begin}{offset}-{length}"
 
     def thumbnail(self, image_id: int) -> str:
         return f"{self.api}/images/{image_id}/thumbnail"

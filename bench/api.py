@@ -64,7 +64,7 @@ class Server:
     def __init__(self, command: list[str], port: int, ready: str) -> None:
         self.port = port
         begin = time.perf_counter()
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self._log)
         self.process = psutil.Process(self._process.pid)
         while True:
@@ -94,13 +94,13 @@ def ask(server: Server, paths: list[str], seconds: float) -> dict[str, float]:
         file.write("\n".join(paths))
         file.flush()
         before = server.cpu()
-        told = subprocess.run(
+        output = subprocess.run(
             ["wrk", "-t1", "-c16", f"-d{seconds:g}s", "--latency", "-s", str(Path(__file__).parent / "requests.lua"),
              f"http://127.0.0.1:{server.port}"],
             env={**os.environ, "PATHS": file.name}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         spent = server.cpu() - before
-    result: dict[str, float] = json.loads(told.stdout.split("RESULT ")[1].splitlines()[0])
+    result: dict[str, float] = json.loads(output.stdout.split("RESULT ")[1].splitlines()[0])
     result["rate"] = result["requests"] / max(spent, 1e-9)
     return result
 
@@ -117,7 +117,8 @@ def peer_database(folder: Path) -> Path:
     for table, key in (("neurons", "layer, channel"), ("examples", "layer, channel, side, rank")):
         file = pq.ParquetFile(folder / f"{table}.parquet")
         columns = [c for c in file.schema_arrow.names if c != "vector"]
-        base.execute(f"CREATE TABLE {table} ({', '.join(f'"{c}"' for c in columns)}, PRIMARY KEY ({key}))")
+        quoted = ", ".join(f'"{name}"' for name in columns)
+        base.execute(f"CREATE TABLE {table} ({quoted}, PRIMARY KEY ({key}))")
         for batch in file.iter_batches(10_000, columns=columns):
             rows = (
                 tuple(json.dumps(v) if isinstance(v, dict | list) else v for v in r.values()) for r in batch.to_pylist()
@@ -173,9 +174,15 @@ def measure(server: Server, shapes: dict[str, constructed.Shape], folders: dict[
         result = ask(server, paths, seconds)
         slow = name == "neuron JSON" and result["p99_ms"] > 50
         bad |= result["rate"] < CLAIMS[name] or result["failed"] > 0 or slow
-        print(f"{name:12} {result['rate']:7.0f} requests/s of processor (at least {CLAIMS[name]}), p50 {result['p50_ms']} ms, "
-              f"p99 {result['p99_ms']} ms, {result['requests']:.0f} requests, {result['failed']:.0f} failed", flush=True)  # fmt: skip
+        least = f"(at least {CLAIMS[name]})"
+        print(f"{name:12} {result['rate']:7.0f} requests/s of processor {least}, {told(result)}", flush=True)
     return bad
+
+
+def told(result: dict[str, float]) -> str:
+    """The rest of what was measured, in words."""
+    waited = f"p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms"
+    return f"{waited}, {result['requests']:.0f} requests, {result['failed']:.0f} failed"
 
 
 def peer(folder: Path, shape: constructed.Shape, options: argparse.Namespace) -> None:
@@ -188,8 +195,7 @@ def peer(folder: Path, shape: constructed.Shape, options: argparse.Namespace) ->
     rows = [(layer.replace(".", "~2E"), c) for layer, channels in shape.layers for c in range(channels)]
     for name, suffix in (("JSON", ".json"), ("HTML", "")):
         result = ask(server, [f"{base}/{layer},{channel}{suffix}" for layer, channel in rows], options.seconds)
-        print(f"datasette {name} {result['rate']:5.0f} requests/s of processor, p99 {result['p99_ms']} ms, "
-              f"{result['failed']:.0f} failed", flush=True)  # fmt: skip
+        print(f"datasette {name} {result['rate']:5.0f} requests/s of processor, {told(result)}", flush=True)
     server.close()
 
 

@@ -34,7 +34,8 @@ CHUNK = 4096
 class Shape:
     """What to make. `layers`: (name, channels). `k` examples for max and min, ten for spread.
 
-    `pool`: pictures that are drawn, and shared. `sparse`: every picture has its own place in packs that are holes, for atlases too large to draw.
+    `pool`: pictures that are drawn, and shared. `sparse`: every picture has its own place, in packs that are holes,
+    for atlases too large to draw.
     """
 
     name: str = "constructed"

@@ -59,8 +59,7 @@ def _filters(root: Path, layers: Layers, packs: Packs) -> list[tuple[int, str, A
 
     table = pq.read_table(root / layout.table("filters"))
     numbers = layers.numbers("filters", table["layer"].combine_chunks(), table["channel"])
-    columns = packs.columns(table["picture"], seeded=False)
-    places = [packs.place(columns, row)._replace(seed=None, scale=None) for row in range(len(table))]
+    places = packs.places(table["picture"])
     return sorted(zip(numbers.tolist(), table["kind"].to_pylist(), places, strict=True), key=lambda each: each[:2])
 
 

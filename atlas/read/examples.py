@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.errors import FolderError
-from atlas.read.images import Images
+from atlas.read.images import Images, put
 from atlas.read.layers import Layers
 from atlas.read.pictures import Columns, Packs, Place, none, nowhere
-from atlas.read.records import Array, Records
+from atlas.read.records import Array, Records, ahead
 from atlas.store import layout
 from atlas.types import PROJECTIONS, SIDES
 
@@ -31,20 +31,18 @@ _EXAMPLE = np.dtype(
         *((f"why_{kind}", "<u2") for kind in KINDS),
     ]
 )  # fmt: skip
-_EXTRA = np.dtype(
-    [
-        ("row", "<i8"),
-        ("kind", "u1"),
-        ("pack", "<u2"),
-        ("offset", "<i8"),
-        ("length", "<u4"),
-        ("seed", "<f4"),
-        ("scale", "<f4"),
-    ]
+_PICTURE = np.dtype(
+    [("row", "<i8"), ("pack", "<u2"), ("offset", "<i8"), ("length", "<u4"), ("seed", "<f4"), ("scale", "<f4")]
 )
 _MEASURES = ("keeps", "loses", "keeps_random", "loses_random")
-_EVIDENCE = np.dtype([("row", "<i8"), ("kind", "u1"), *((name, "<f4") for name in _MEASURES)])
-_SIDE = {side: number for number, side in enumerate(SIDES)}
+_EVIDENCE = np.dtype(
+    [
+        ("row", "<i8"), *((kind, "?") for kind in PROJECTIONS),
+        *((f"{kind}_{measure}", "<f4") for kind in PROJECTIONS for measure in _MEASURES),
+    ]
+)  # fmt: skip
+_PLAIN = ("rank", "image_id", "response", "y", "x", *(f"{of}_{e}" for of in ("field", "image") for e in _EDGES))
+_SIDE: dict[str, int] = {side: number for number, side in enumerate(SIDES)}
 
 
 class Example(NamedTuple):
@@ -76,18 +74,17 @@ class Examples:
 
     def __init__(self, folder: Path, layers: Layers, images: Images, packs: Packs) -> None:
         self._packs = packs
+        self._whys: list[Place] = []
         self._records = Records(_EXAMPLE, layers.neurons, "examples.parquet")
-        self._extras = Records(_EXTRA, layers.neurons, "examples.parquet")
+        self._pictures = [Records(_PICTURE, layers.neurons, "examples.parquet") for _ in KINDS]
         self._evidence = Records(_EVIDENCE, layers.neurons, "examples.parquet")
         self._best = np.zeros(layers.neurons, _PLACE)
         self._best["why"] = 1
-        held: list[Array] = [np.empty(0, np.int64)]
+        held: list[Array] = [np.empty(0, np.uint32)]
         file = pq.ParquetFile(folder / layout.table("examples"), read_dictionary=["layer", "side"])
-        for batch in file.iter_batches(32_768):
+        for batch in ahead(file.iter_batches(32_768)):
             held.append(self._lay_out(batch, layers, images))
-        for records in (self._records, self._extras, self._evidence):
-            records.seal()
-        self._hold(np.concatenate(held), images.count)
+        self._hold(held, images.count)
 
     def _lay_out(self, batch: pa.RecordBatch, layers: Layers, images: Images) -> Array:
         """Takes in some rows; returns the rows of their images."""
@@ -95,67 +92,67 @@ class Examples:
         neuron = layers.numbers("examples", batch.column("layer"), batch.column("channel"))
         rows = np.empty(len(batch), _EXAMPLE)
         rows["side"] = _sides(batch.column("side"))
-        for name in (
-            "rank",
-            "image_id",
-            "response",
-            "y",
-            "x",
-            *(f"{of}_{e}" for of in ("field", "image") for e in _EDGES),
-        ):
+        for name in _PLAIN:
             rows[name] = batch.column(name).to_numpy(zero_copy_only=False)
         rows["duplicate_of"] = batch.column("duplicate_of").fill_null(-1).to_numpy()
         row = images.rows_of(rows["image_id"], "examples")
         for name in ("class_id", "width", "height", "thumbnail", "picture"):
             rows[name] = getattr(images.known, name)[row]
-        crop = self._packs.columns(batch.column("crop"), seeded=False)
-        for name in ("pack", "offset", "length", "why"):
-            rows[name] = getattr(crop, name)
+        put(rows, self._packs.columns(batch.column("crop")))
         best = np.flatnonzero((rows["side"] == 0) & (rows["rank"] == 0))
-        for name in ("pack", "offset", "length", "why"):
+        for name in _PLACE.names or ():
             self._best[name][neuron[best]] = rows[name][best]
-        extras = []
-        for number, kind in enumerate(KINDS):
+        for kind, records in zip(KINDS, self._pictures, strict=True):
             columns = self._packs.columns(batch.column(kind))
-            rows[f"why_{kind}"] = np.where(columns.pack > 0, 0, np.maximum(columns.why, 1))
-            extras.append(_extras(columns, number, first))
+            rows[f"why_{kind}"] = columns.why
+            records.append(neuron[columns.row], _drawn(columns, first))
         self._records.append(neuron, rows)
-        _append(self._extras, neuron, np.concatenate(extras), first)
-        _append(self._evidence, neuron, _evidences(batch.column("evidence"), first), first)
-        return row
+        there, tested = _evidences(batch.column("evidence"), first)
+        self._evidence.append(neuron[there], tested)
+        return row.astype(np.uint32)
 
-    def _hold(self, rows: Array, images: int) -> None:
+    def _hold(self, held: list[Array], images: int) -> None:
         """Lays out the numbers of the examples of each image."""
-        order = np.argsort(rows, kind="stable")
+        keys = np.concatenate(held).astype(np.int64)
+        held.clear()
+        keys <<= 32
+        keys |= np.arange(len(keys))
+        keys.sort()  # by image, then by number
         self._holders = Records(np.dtype("<u4"), images, "examples.parquet")
-        self._holders.append(rows[order], order.astype(np.uint32))
-        self._holders.seal()
+        self._holders.append(keys >> 32, keys.astype(np.uint32))
 
     def of(self, neuron: int) -> list[Example]:
         """The examples of a neuron by its number: sides in the order of `SIDES`, by rank."""
         first = self._records.first(neuron)
         raw = self._records.of(neuron).tolist()
-        extras = self._extras.of(neuron).tolist()
-        pictures: list[list[Place]] = [self._absent(values) for values in raw]
+        absent = self._absent()
+        pictures = [[absent[code] for code in values[-len(KINDS) :]] for values in raw]
         packs = self._packs.packs.texts
-        for row, kind, pack, offset, length, seed, scale in extras:
-            pictures[row - first][kind] = Place(packs[pack], offset, length, None, none(seed), none(scale))
-        evidence: list[list[tuple[float, float, float, float] | None]] = [[None] * len(PROJECTIONS) for _ in raw]
-        for row, kind, *measures in self._evidence.of(neuron).tolist():
-            evidence[row - first][kind] = tuple(measures)
+        for kind, records in enumerate(self._pictures):
+            if records.count(neuron):
+                for row, pack, offset, length, seed, scale in records.of(neuron).tolist():
+                    pictures[row - first][kind] = Place(packs[pack], offset, length, None, none(seed), none(scale))
+        evidence: list[list[tuple[float, float, float, float] | None]] = [_UNTESTED] * len(raw)
+        if self._evidence.count(neuron):
+            kinds, size = len(PROJECTIONS), len(_MEASURES)
+            for row, *rest in self._evidence.of(neuron).tolist():
+                there, values = rest[:kinds], rest[kinds:]
+                evidence[row - first] = [
+                    tuple(values[size * k : size * (k + 1)]) if tested else None for k, tested in enumerate(there)
+                ]
         found = [self._example(*each) for each in zip(raw, pictures, evidence, strict=True)]
-        found.sort(key=lambda example: (_SIDE[example.side], example.rank))
+        found.sort(key=_order)
         return found
 
-    def _absent(self, values: Any) -> list[Place]:
-        return [_NOWHERE if code == 0 else self._nowhere(code) for code in values[-len(KINDS) :]]
-
-    def _nowhere(self, code: int) -> Place:
-        return nowhere(self._packs.whys.texts[code])
+    def _absent(self) -> list[Place]:
+        """Pictures that are not there, by the number of the reason."""
+        if len(self._whys) != len(self._packs.whys.texts):
+            self._whys = [nowhere(text) for text in self._packs.whys.texts]
+        return self._whys
 
     def _example(self, v: Any, pictures: list[Place], evidence: list[Any]) -> Example:
         whys, packs = self._packs.whys.texts, self._packs.packs.texts
-        crop = Place(packs[v[20]], v[21], v[22], None, None, None) if v[20] else nowhere(whys[v[23]])
+        crop = Place(packs[v[20]], v[21], v[22], None, None, None) if v[20] else self._absent()[v[23]]
         return Example(
             SIDES[v[0]], v[1], v[2], v[3], v[4], v[5], v[6:10], v[10:14],
             v[14] if v[14] >= 0 else None, v[15] if v[15] >= 0 else None, v[16], v[17],
@@ -180,14 +177,18 @@ class Examples:
         """Crop of a neuron's strongest example."""
         pack, offset, length, why = self._best[neuron].item()
         name = self._packs.packs.texts[pack]
-        return self._nowhere(why) if name is None else Place(name, offset, length, None, None, None)
+        return self._absent()[why] if name is None else Place(name, offset, length, None, None, None)
 
     def close(self) -> None:
-        for records in (self._records, self._extras, self._evidence, self._holders):
+        for records in (self._records, *self._pictures, self._evidence, self._holders):
             records.close()
 
 
-_NOWHERE = nowhere("not there")
+_UNTESTED: list[tuple[float, float, float, float] | None] = [None] * len(PROJECTIONS)
+
+
+def _order(example: Example) -> tuple[int, int]:
+    return _SIDE[example.side], example.rank
 
 
 def _sides(column: pa.Array) -> Array:
@@ -197,33 +198,26 @@ def _sides(column: pa.Array) -> Array:
     return np.array([*(_SIDE[name] for name in names), 0], np.uint8)[column.indices.to_numpy()]
 
 
-def _extras(columns: Columns, kind: int, first: int) -> Array:
-    there = np.flatnonzero(columns.pack)
-    rows = np.empty(len(there), _EXTRA)
-    rows["row"], rows["kind"] = there + first, kind
+def _drawn(columns: Columns, first: int) -> Array:
+    """Records of the pictures that there are."""
+    rows = np.empty(len(columns.row), _PICTURE)
+    rows["row"] = columns.row + first
     for name in ("pack", "offset", "length", "seed", "scale"):
-        rows[name] = getattr(columns, name)[there]
+        rows[name] = getattr(columns, name)
     return rows
 
 
-def _evidences(column: pa.StructArray, first: int) -> Array:
-    """Rows of the evidence that there is."""
-    found = [np.empty(0, _EVIDENCE)]
-    for name, kind in zip(column.type.names, column.flatten(), strict=True):
-        if name not in PROJECTIONS:
-            continue
-        there = np.flatnonzero(kind.is_valid().to_numpy(zero_copy_only=False))
-        if len(there) == 0:
-            continue
-        rows = np.empty(len(there), _EVIDENCE)
-        rows["row"], rows["kind"] = there + first, PROJECTIONS.index(name)
-        taken = kind.take(pa.array(there))
-        for measure, values in zip(taken.type.names, taken.flatten(), strict=True):
-            rows[measure] = values.fill_null(np.nan).to_numpy(zero_copy_only=False)
-        found.append(rows)
-    return np.concatenate(found)
-
-
-def _append(records: Records, neuron: Array, rows: Array, first: int) -> None:
-    rows = rows[np.argsort(rows["row"], kind="stable")]
-    records.append(neuron[rows["row"] - first], rows)
+def _evidences(column: pa.StructArray, first: int) -> tuple[Array, Array]:
+    """Rows of the table that have evidence for some kind, and their records."""
+    kinds = dict(zip(column.type.names, column.flatten(), strict=True))
+    tested = [kinds[name].is_valid().to_numpy(zero_copy_only=False) for name in PROJECTIONS]
+    there = np.flatnonzero(np.any(tested, axis=0))
+    rows = np.empty(len(there), _EVIDENCE)
+    rows["row"] = there + first
+    for at, name in enumerate(PROJECTIONS):
+        rows[name] = tested[at][there]
+        taken = kinds[name].take(pa.array(there))
+        values = dict(zip(taken.type.names, taken.flatten(), strict=True))
+        for each in _MEASURES:
+            rows[f"{name}_{each}"] = values[each].fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return there, rows

@@ -66,8 +66,6 @@ class Images:
         for batch in file.iter_batches(65_536):
             ids.append(batch.column("image_id").to_numpy())
             known.append(self._lay_out(batch))
-        self._records.seal()
-        self._keys.seal()
         self.known = Known(*(np.concatenate(each) for each in zip(*known, strict=True)))
         self._number(np.concatenate(ids))
         self._sort_by_class()
@@ -86,9 +84,9 @@ class Images:
         self._keys.append(np.zeros(int(lengths.sum()), np.int8), np.frombuffer(b"".join(keys), np.uint8))
         whys = []
         for name in ("thumbnail", "picture"):
-            columns = self._packs.columns(batch.column(name), seeded=False)
-            _put(rows[name], columns)
-            whys.append(np.where(columns.pack > 0, 0, np.maximum(columns.why, 1)).astype(np.uint16))
+            columns = self._packs.columns(batch.column(name))
+            put(rows[name], columns)
+            whys.append(columns.why)
         self._records.append(np.zeros(len(rows), np.int8), rows)
         self._learn_names(batch)
         right = rows["predicted"] == rows["class_id"]
@@ -125,7 +123,6 @@ class Images:
         self.class_right = np.add.reduceat(right, first) if len(first) else counts
         self._of_class = Records(np.dtype("<u4"), len(counts), "images.parquet")
         self._of_class.append(group, order.astype(np.uint32))
-        self._of_class.seal()
         self._class_at = {int(class_id): i for i, class_id in enumerate(self.classes)}
 
     def of_class(self, class_id: int, first: int, count: int) -> list[ImageRow]:
@@ -222,7 +219,9 @@ class Images:
         self._keys.close()
 
 
-def _put(rows: Array, columns: Columns) -> None:
-    rows["pack"], rows["offset"], rows["length"], rows["why"] = (
-        columns.pack, columns.offset, columns.length, columns.why,
-    )  # fmt: skip
+def put(rows: Array, columns: Columns) -> None:
+    """Lays a picture column out in the fields pack, offset, length and why of records."""
+    for name in ("pack", "offset", "length"):
+        rows[name] = 0
+        rows[name][columns.row] = getattr(columns, name)
+    rows["why"] = columns.why

@@ -81,7 +81,6 @@ class Neurons:
         columns = [name for name in file.schema_arrow.names if name != "vector"]
         for batch in file.iter_batches(16_384, columns=columns):
             self._lay_out(batch, layers)
-        self._bins.seal()
         if not self.numbers["there"].all():
             missing = int(np.flatnonzero(~self.numbers["there"])[0])
             raise FolderError(f"neurons.parquet has no row for {layers.neuron(missing)}; layers.parquet says it has")

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from atlas.errors import FolderError, NotFoundError, PictureError
 from atlas.read.records import Array, Records, Words
@@ -19,6 +18,8 @@ from atlas.store import layout
 _PACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.tar")
 _BLOCK = 256  # places a read
 _ENTRY = np.dtype([("offset", "<i8"), ("length", "<u4"), ("crc32", "<u4")])
+_REST = np.dtype([("length", "<u4"), ("crc32", "<u4")])
+_WHERE = (("offset", "<i8"), ("length", "<i8"), ("crc32", "<u4"))
 _MAGIC = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
 
@@ -39,13 +40,15 @@ def nowhere(why: str | None) -> Place:
 
 
 class Columns(NamedTuple):
-    """A picture column as arrays; `pack` and `why` are numbers of words, 0 for null."""
+    """A picture column as arrays. `pack` and `why` are numbers of words."""
 
+    why: Array
+    """An element a row of the table; 0 where there is a picture."""
+    row: Array
+    """Rows that have a picture; what follows has an element for each of these."""
     pack: Array
     offset: Array
     length: Array
-    crc32: Array
-    why: Array
     seed: Array
     scale: Array
 
@@ -62,38 +65,34 @@ class Packs:
         self._rests: list[Array] = []
         self._ends: Array = np.zeros(1, np.int64)
         self._files: dict[str, int] = {}
+        self._sparse: dict[int, Array] = {}
 
-    def columns(self, column: Any, *, seeded: bool = True) -> Columns:
+    def columns(self, column: Any) -> Columns:
         """Takes a picture column apart, and notes its pictures. Raises `FolderError` for a place that cannot be."""
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
         child = dict(zip(column.type.names, column.flatten(), strict=True))
+        mask = child["pack"].is_valid()
+        row = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+        if len(row) == len(column):
+            why: Array = np.zeros(len(column), np.uint16)
+        else:
+            why = np.maximum(self.whys.encode(child["why"], np.uint16), 1)
+            why[row] = 0
+            child = {name: values.filter(mask) for name, values in child.items() if name != "why"}
         pack = self.packs.encode(child["pack"], np.uint16)
-
-        def numbers(name: str, kind: str, empty: float) -> Array:
-            values = child[name]
-            values = values.fill_null(empty) if values.null_count else values
-            return np.asarray(values.to_numpy(zero_copy_only=False)).astype(kind, copy=False)
-
-        offset, length = numbers("offset", "<i8", 0), numbers("length", "<i8", 0)
-        if len(offset) and (offset.min() < 0 or length.min() < 0 or length.max() >= 2**31):
-            raise FolderError("a picture column has a negative or huge offset or length")
-        crc32 = numbers("crc32", "<u4", 0)
-        why = self.whys.encode(child["why"], np.uint16)
-        seed = numbers("seed", "<f4", np.nan) if seeded else offset
-        scale = numbers("scale", "<f4", np.nan) if seeded else offset
+        offset, length, crc32 = (_numbers(child[name], kind, 0) for name, kind in _WHERE)
+        if len(row) and (offset.min() < 0 or length.min() < 0 or length.max() >= 2**31 or offset.max() >= 1 << 47):
+            raise FolderError("a picture column has an offset or a length that no pack has")
         self._note(pack, offset, length, crc32)
-        return Columns(pack, offset, length.astype("<u4"), crc32, why, seed, scale)
+        seed, scale = (_numbers(child[name], "<f4", np.nan) for name in ("seed", "scale"))
+        return Columns(why, row, pack, offset, length.astype("<u4"), seed, scale)
 
     def _note(self, pack: Array, offset: Array, length: Array, crc32: Array) -> None:
-        there = np.flatnonzero(pack)
-        if len(there) == 0:
+        if len(pack) == 0:
             return
-        pack, offset, length = pack[there], offset[there], length[there]
-        if offset.max() >= 1 << 47:
-            raise FolderError("a picture column has an offset beyond any pack")
-        rest = np.empty(len(there), [("length", "<u4"), ("crc32", "<u4")])
-        rest["length"], rest["crc32"] = length, crc32[there]
+        rest = np.empty(len(pack), _REST)
+        rest["length"], rest["crc32"] = length, crc32
         self._keys.append(pack.astype(np.int64) << 47 | offset)
         self._rests.append(rest)
         names = len(self.packs.texts)
@@ -117,32 +116,32 @@ class Packs:
 
     def seal(self) -> None:
         """Sorts the places that were noted; from here on pictures can be read."""
-        keys = np.concatenate(self._keys) if self._keys else np.empty(0, np.int64)
-        rests = np.concatenate(self._rests) if self._rests else np.empty(0, [("length", "<u4"), ("crc32", "<u4")])
-        self._keys, self._rests = [], []
+        keys = np.concatenate([np.empty(0, np.int64), *self._keys])
+        self._keys.clear()
         order = np.argsort(keys)
+        rests = np.concatenate([np.empty(0, _REST), *self._rests])
+        self._rests.clear()
         self._index = Records(_ENTRY, len(self.packs.texts), "pictures")
-        self._sparse: dict[int, Array] = {}
+        low = (1 << 47) - 1
         for start in range(0, len(order), 1 << 18):
             chosen = order[start : start + (1 << 18)]
+            key, rest = keys[chosen], rests[chosen]
             rows = np.empty(len(chosen), _ENTRY)
-            key = keys[chosen]
-            rows["offset"] = key & ((1 << 47) - 1)
-            rows["length"], rows["crc32"] = rests["length"][chosen], rests["crc32"][chosen]
+            rows["offset"], rows["length"], rows["crc32"] = key & low, rest["length"], rest["crc32"]
             self._index.append(key >> 47, rows)
-        self._index.seal()
-        ordered = keys[order]
         for number in range(1, len(self.packs.texts)):
             first, count = self._index.first(number), self._index.count(number)
-            self._sparse[number] = ordered[first : first + count : _BLOCK] & ((1 << 47) - 1)
+            self._sparse[number] = keys[order[first : first + count : _BLOCK]] & low
 
-    def place(self, columns: Columns, row: int) -> Place:
-        """The picture in one row."""
-        pack = self.packs.texts[int(columns.pack[row])]
-        if pack is None:
-            return nowhere(self.whys.texts[int(columns.why[row])])
-        seed, scale = float(columns.seed[row]), float(columns.scale[row])
-        return Place(pack, int(columns.offset[row]), int(columns.length[row]), None, none(seed), none(scale))
+    def places(self, column: Any) -> list[Place]:
+        """The picture in each row of a small column."""
+        columns = self.columns(column)
+        found = [nowhere(self.whys.texts[why]) for why in columns.why.tolist()]
+        rest = (columns.pack, columns.offset, columns.length, columns.seed, columns.scale)
+        for row, pack, offset, length, seed, scale in zip(columns.row, *rest, strict=True):
+            name = self.packs.texts[pack]
+            found[row] = Place(name, int(offset), int(length), None, none(float(seed)), none(float(scale)))
+        return found
 
     def read(self, pack: str, offset: int, length: int) -> tuple[bytes, str]:
         """Bytes of a picture and its media type.
@@ -204,6 +203,6 @@ def none(value: float) -> float | None:
     return value if value == value else None
 
 
-def count_there(column: Any) -> int:
-    """How many pictures of a picture column there are."""
-    return int(pc.sum(pc.is_valid(pc.struct_field(column, "pack"))).as_py() or 0)
+def _numbers(values: Any, kind: str, empty: float) -> Array:
+    values = values.fill_null(empty) if values.null_count else values
+    return np.asarray(values.to_numpy(zero_copy_only=False)).astype(kind, copy=False)

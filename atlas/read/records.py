@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import IO, Any
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +19,32 @@ import numpy.typing as npt
 from atlas.errors import FolderError
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 
 
-def scratch() -> IO[bytes]:
+def scratch() -> BinaryIO:
     """A temporary file without a name. Raises `FolderError` where there is no room for one."""
     where = os.environ.get("NEURON_ATLAS_SPOOL") or None
     try:
-        return tempfile.TemporaryFile(dir=where, prefix="neuron-atlas-")
+        return tempfile.TemporaryFile(dir=where, prefix="neuron-atlas-", buffering=0)
     except OSError as error:
         raise FolderError(
             f"temporary files cannot be made ({error.strerror}); set NEURON_ATLAS_SPOOL to a folder with room"
         ) from None
 
 
+def ahead(batches: Iterable[T]) -> Iterator[T]:
+    """The same batches, the next one being read while one is worked on."""
+    source = iter(batches)
+    with ThreadPoolExecutor(1) as pool:
+        coming: Future[T | None] = pool.submit(next, source, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, source, None)
+            yield batch
+
+
 class Records:
-    """Records of one type, grouped by a number from 0 to `groups` - 1. Append all, then `seal`, then read."""
+    """Records of one type, grouped by a number from 0 to `groups` - 1. Append all, then read."""
 
     def __init__(self, dtype: np.dtype[Any], groups: int, table: str) -> None:
         self.dtype = dtype
@@ -55,21 +68,19 @@ class Records:
         first = self.total + starts
         there = self._count[ids] > 0
         apart = there & (self._first[ids] + self._count[ids] != first)
-        if apart.any() or len(np.unique(ids)) != len(ids):
+        if apart.any() or ((ids[1:] <= ids[:-1]).any() and len(np.unique(ids)) != len(ids)):
             raise FolderError(f"{self._table}: rows that belong together are apart; expected them one after another")
         self._first[ids] = np.where(there, self._first[ids], first)
         self._count[ids] += counts.astype(np.uint32)
         self.total += len(rows)
         try:
-            self._file.write(memoryview(np.ascontiguousarray(rows)).cast("B"))
+            body = np.ascontiguousarray(rows).view(np.uint8).data
+            while len(body):
+                body = body[self._file.write(body) :]
         except OSError as error:
             raise FolderError(
                 f"{self._table}: no room for temporary files ({error.strerror}); set NEURON_ATLAS_SPOOL"
             ) from None
-
-    def seal(self) -> None:
-        """Ends writing; from here on records can be read."""
-        self._file.flush()
 
     def of(self, group: int) -> Array:
         """The records of a group, in the order they were added."""

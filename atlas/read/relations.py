@@ -69,8 +69,6 @@ class Relations:
             self._near_misses.append(_neurons(layers, "near_misses", batch), _near_miss_rows(batch, images))
         for batch in _batches(folder, "properties"):
             self._properties.append(_neurons(layers, "properties", batch), self._property_rows(batch))
-        for records in (self._similar, self._near_misses, self._properties):
-            records.seal()
 
     def _similar_rows(self, batch: pa.RecordBatch, layers: Layers) -> Array:
         rows = np.empty(len(batch), _SIMILAR)
