@@ -25,6 +25,9 @@ function keys() {
     const link = document.querySelector(`a[data-key="${event.key}"]`);
     if (link) { event.preventDefault(); location.href = link.href + location.hash; }
   });
+  for (const link of document.querySelectorAll("a[data-key]")) { // by pointer, too, the switches stay as they are
+    link.addEventListener("click", () => { link.hash = location.hash; });
+  }
 }
 
 /** Radio switches stand in the URL's fragment (#side=min&view=guided), and come back from it. */
@@ -53,6 +56,10 @@ function switches() {
       const text = state.toString();
       history.replaceState(history.state, "", text ? `#${text}` : location.pathname + location.search);
     });
+  }
+  for (const field of document.querySelectorAll("fieldset.switch")) {
+    // A pointer's choice gives the arrow keys back to the page; a keyboard's keeps them.
+    field.addEventListener("pointerup", () => setTimeout(() => document.activeElement?.blur(), 0));
   }
   window.addEventListener("hashchange", restore);
   restore();

@@ -18,6 +18,7 @@ import pytest
 from api.export import export
 from atlas.errors import FolderError, InputError
 from tests import constructed
+from tests.api.browsing import Watched, chromium, needs_chromium, needs_map
 
 SHAPE = constructed.Shape(
     name="shown", layers=(("conv1", 70), ("a/b@2", 5), ("100%", 4)), images=130, classes=("<b>ape</b>", "bear"), k=3
@@ -154,3 +155,34 @@ def hosted(site: Path) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.mark.browser
+@needs_chromium
+@needs_map
+def test_the_site_works_on_a_plain_file_host(hosted: str) -> None:
+    with chromium() as browser:
+        tab = Watched(browser, hosted.removesuffix("/site"))
+        page = tab.open("/site/index.html")
+        page.locator(".strip h3 a").first.click()
+        page.locator(".tile a").nth(3).click()
+        assert page.url.endswith("/site/neurons/conv1/3.html")
+        page.locator("label:has(#view-guided)").click()
+        assert page.locator(".side-max .v-guided img").first.evaluate("each => each.decode().then(() => true)")
+        with page.expect_navigation():
+            page.keyboard.press("ArrowRight")
+        assert page.url.endswith("/site/neurons/conv1/4.html#view=guided")
+        page.keyboard.press("/")
+        page.keyboard.type("bear")
+        page.locator("[role=option]", has_text="bear").first.wait_for()
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        page.locator("[data-results] a", has_text="bear").click()
+        assert page.url.endswith("/site/classes/1.html")
+        tab.open("/site/map/tsne.html#x=0&y=0&z=3")
+        page.wait_for_selector("#map[data-ready='130']")
+        page.locator(".map-thumbs a").first.wait_for()
+        assert str(page.locator(".map-thumbs a").first.get_attribute("href")).startswith("../images/")
+        page.goto(f"{hosted}/layers/a%252Fb%402.html")
+        assert page.locator("h1").inner_text() == "a/b@2"
+        tab.close()
