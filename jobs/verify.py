@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from atlas.read import verify as reading
-from atlas.store.files import Folder
+from atlas.read.audit import audit
 
 
 def verify(location: str, replay: int) -> int:
     """Prints what was checked. Gives 0 where all is well, 1 where something is wrong."""
-    report = reading.verify(Folder(location))
+    report = audit(location)
     print(report)
     if not report.ok or not replay:
         return 0 if report.ok else 1

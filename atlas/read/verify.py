@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from atlas.errors import FolderError
@@ -71,17 +70,3 @@ def needed(expected: dict[str, str], root: Path) -> list[str]:
 
 def _names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
-
-
-@dataclass
-class Report:
-    """What `verify` found. `problems` is empty where all is well."""
-
-    files: int = 0
-    pictures: int = 0
-    examples: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
