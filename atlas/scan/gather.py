@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -24,6 +26,8 @@ from atlas.types import Layer
 UNITS_A_PART = 16
 """Units whose codes share a file; fixed, so that the split is part of the format."""
 ROWS_AT_ONCE = 512
+READ_AHEAD = 2
+"""Partial results that are read while one is folded."""
 
 
 @dataclass
@@ -74,9 +78,8 @@ def gather(
             else:
                 waiting = parts
         if first_unit == full_units:
-            folder.put(layout.STATE, fold.dump())
-    for unit in range(first_unit, units):
-        partial = partials.load(folder.get(layout.scan_unit(unit)))[0]
+            _write_state(folder, fold)
+    for unit, partial in _ahead(folder, range(first_unit, units)):
         fold.add(partial)
         images.append(partial.images)
         quarantine += partial.quarantine
@@ -90,7 +93,7 @@ def gather(
                 tables.write_batches(folder, path, waiting[0].schema, waiting)
             waiting = []
         if unit + 1 == full_units:
-            folder.put(layout.STATE, fold.dump())
+            _write_state(folder, fold)
         on_unit(unit)
     chosen = sorted(sorted(hashes)[:sample], key=lambda entry: entry[1])
     ids = np.array([image_id for _, image_id, _ in chosen], np.int64)
@@ -102,7 +105,7 @@ def gather(
 
 
 def _codes(partial: Partial) -> pa.Table:
-    count, dimensions = partial.codes.shape
+    dimensions = partial.codes.shape[1]
     flat = pa.array(np.ascontiguousarray(partial.codes).reshape(-1))
     columns = [pa.array(partial.images.image_id), pa.FixedSizeListArray.from_arrays(flat, dimensions)]
     return pa.table(columns, schema=schema.codes(dimensions, half=partial.codes.dtype == np.float16))
@@ -110,6 +113,11 @@ def _codes(partial: Partial) -> pa.Table:
 
 def _concatenated(images: list[Images]) -> Images:
     return Images(**{f: np.concatenate([getattr(i, f) for i in images]) for f in Images.__dataclass_fields__})
+
+
+def _write_state(folder: Folder, fold: Fold) -> None:
+    with folder.writing(layout.STATE) as stream:
+        fold.write(stream)
 
 
 def _remember(sample: Sample, unit: int, hashes: list[tuple[np.uint64, int, int]], measured: dict[int, Floats]) -> None:
@@ -131,8 +139,7 @@ def _write_responses(
         ]
         waiting: list[tuple[Ints, Floats, Floats]] = []
         for number, unit in enumerate(units):
-            sample = partials.load(folder.get(layout.scan_unit(unit)))[0].sample if unit >= 0 else before
-            assert sample is not None
+            sample = before if before is not None and unit < 0 else _sample(folder, unit)
             kept = np.isin(sample.image_id, ids)
             waiting.append((sample.image_id[kept], sample.high[kept], sample.low[kept]))
             if sum(len(i) for i, _, _ in waiting) >= ROWS_AT_ONCE or number == len(units) - 1:
@@ -143,6 +150,29 @@ def _write_responses(
                     first += layer.channels
                     writer.write_table(_responses(layer, image_id, high[:, part], low[:, part]))
                 waiting = []
+
+
+def _sample(folder: Folder, unit: int) -> Sample:
+    with folder.open(layout.scan_unit(unit)) as stream:
+        return partials.load_sample(stream)
+
+
+def _ahead(folder: Folder, units: Iterable[int]) -> Iterator[tuple[int, Partial]]:
+    """Partial results in order, the next few read while one is folded: a bucket answers late."""
+    with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="merge") as pool:
+        waiting: deque[tuple[int, Future[Partial]]] = deque()
+        for unit in units:
+            waiting.append((unit, pool.submit(_partial, folder, unit)))
+            if len(waiting) > READ_AHEAD:
+                number, future = waiting.popleft()
+                yield number, future.result()
+        while waiting:
+            number, future = waiting.popleft()
+            yield number, future.result()
+
+
+def _partial(folder: Folder, unit: int) -> Partial:
+    return partials.load(folder.get(layout.scan_unit(unit)))[0]
 
 
 def _responses(layer: Layer, image_id: Ints, high: Floats, low: Floats) -> pa.Table:

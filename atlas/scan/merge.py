@@ -6,8 +6,10 @@ full unit, so that an atlas can be extended.
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors.numpy
@@ -54,7 +56,7 @@ class Fold:
         self._add_classes(partial.classes)
 
     def _add_histogram(self, histogram: Histogram) -> None:
-        self.histogram.reshape(-1)[histogram.key] += histogram.count.astype(np.uint32)  # keys are unique
+        self.histogram.reshape(-1)[histogram.key] += histogram.count.astype(np.uint32, copy=False)  # keys are unique
 
     def _add_classes(self, sums: ClassSums) -> None:
         self.class_images[sums.classes] += sums.images
@@ -63,14 +65,36 @@ class Fold:
             self.class_rectified[class_id] += sums.rectified[row]
             self.class_fires[class_id] += sums.fires[row]
 
+    def write(self, stream: IO[bytes]) -> None:
+        """Writes the fold as safetensors, an array at a time: it may be a large part of the memory there is."""
+        arrays = self._arrays()
+        header: dict[str, Any] = {}
+        position = 0
+        for name, array in arrays.items():
+            kind = next(code for code, dtype in _KINDS.items() if np.dtype(dtype) == array.dtype)
+            place = [position, position + array.nbytes]
+            header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": place}
+            position += array.nbytes
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            stream.write(array.reshape(-1).view(np.uint8).data)
+
     def dump(self) -> bytes:
-        """The fold as safetensors."""
-        arrays = {f"strongest.{n}": a for n, a in zip(("response", "image_id"), self.strongest, strict=True)}
+        """The same as bytes."""
+        sink = io.BytesIO()
+        self.write(sink)
+        return sink.getvalue()
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays: dict[str, NDArray[Any]] = {f"strongest.{n}": a for n, a in zip(("response", "image_id"), self.strongest, strict=True)}
         arrays |= {f"weakest.{n}": a for n, a in zip(("response", "image_id"), self.weakest, strict=True)}
         arrays |= {name: getattr(self, name) for name in _DENSE}
         if self.moments is not None:
             arrays |= {f"moments.{name}": np.asarray(value) for name, value in self.moments.__dict__.items()}
-        return bytes(safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+        # As safetensors lays them out: the widest first, so that each begins at a multiple of its width.
+        return {k: np.ascontiguousarray(v) for k, v in sorted(arrays.items(), key=lambda a: (-a[1].itemsize, a[0]))}
 
     def with_classes(self, classes: int) -> Fold:
         """The same with classes appended that have no images yet."""
@@ -98,6 +122,7 @@ class Fold:
         return fold
 
 
+_KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U32": "<u4"}
 _DENSE = ("histogram", "class_images", "class_total", "class_rectified", "class_fires")
 
 

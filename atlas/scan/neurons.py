@@ -17,6 +17,8 @@ from atlas.store import schema
 from atlas.types import Layer
 
 TOP_CLASSES = 5
+AT_ONCE = 2048
+"""Neurons whose class means are in memory at once; fixed, so that sums are made in one order."""
 SPREAD = 10
 """Examples of side spread: the middle image of each tenth of the response sample."""
 
@@ -86,49 +88,58 @@ def _histograms(fold: Fold) -> tuple[pa.Array, pa.Array]:
     return pa.ListArray.from_arrays(pa.array(offsets), rows), quantiles
 
 
-def _class_mean(fold: Fold, total: NDArray[Any]) -> NDArray[np.float64]:
-    """(classes that occur, neurons)."""
+def _class_mean(fold: Fold, total: NDArray[Any], part: slice) -> NDArray[np.float64]:
+    """(classes that occur, neurons of the part)."""
     present = fold.class_images > 0
-    return np.asarray(total[present] / fold.class_images[present, None])
+    return np.asarray(total[present, part] / fold.class_images[present, None])
+
+
+def _parts(fold: Fold) -> Iterator[slice]:
+    """Some neurons at a time: class means of all of them are as large as the fold."""
+    return (slice(start, min(start + AT_ONCE, fold.neurons)) for start in range(0, fold.neurons, AT_ONCE))
 
 
 def _top_classes(fold: Fold) -> pa.Array:
     classes = np.flatnonzero(fold.class_images)
-    mean, share = _class_mean(fold, fold.class_total), _class_mean(fold, fold.class_fires)
     count = min(TOP_CLASSES, len(classes))
-    order = np.argsort(-mean, axis=0, kind="stable")[:count].T  # (neurons, count)
-    neuron = np.arange(fold.neurons)[:, None]
-    values = pa.StructArray.from_arrays(
-        [
+    pieces = []
+    for part in _parts(fold):
+        mean, share = _class_mean(fold, fold.class_total, part), _class_mean(fold, fold.class_fires, part)
+        order = np.argsort(-mean, axis=0, kind="stable")[:count].T  # (neurons, count)
+        neuron = np.arange(mean.shape[1])[:, None]
+        columns = [
             pa.array(classes[order].reshape(-1), pa.int32()),
             pa.array(mean[order, neuron].reshape(-1), pa.float32()),
             pa.array(share[order, neuron].reshape(-1), pa.float32()),
-        ],
-        fields=list(schema.TOP_CLASS),
-    )
+        ]
+        pieces.append(pa.StructArray.from_arrays(columns, fields=list(schema.TOP_CLASS)))
+    values = pa.concat_arrays(pieces)
     return pa.ListArray.from_arrays(pa.array(np.arange(fold.neurons + 1, dtype=np.int32) * count), values)
 
 
 def _selectivity(fold: Fold) -> Floats:
-    return statistics.selectivity(_class_mean(fold, fold.class_rectified), fold.class_images[fold.class_images > 0])
+    images = fold.class_images[fold.class_images > 0]
+    return np.concatenate(
+        [statistics.selectivity(_class_mean(fold, fold.class_rectified, part), images) for part in _parts(fold)]
+    )
 
 
 def class_rows(fold: Fold, layers: Sequence[Layer]) -> Iterator[pa.Table]:
     """The class profile, a table a layer, by `schema.CLASSES`: channels ascend, and classes within a channel."""
     classes = np.flatnonzero(fold.class_images).astype(np.int32)
-    mean, share = _class_mean(fold, fold.class_total), _class_mean(fold, fold.class_fires)
     start = 0
     for layer in layers:
         part = slice(start, start + layer.channels)
         start += layer.channels
         count = layer.channels * len(classes)
+        mean, share = _class_mean(fold, fold.class_total, part), _class_mean(fold, fold.class_fires, part)
         yield pa.table(
             [
                 pa.array([layer.name] * count, pa.string()),
                 pa.array(np.repeat(np.arange(layer.channels, dtype=np.int32), len(classes))),
                 pa.array(np.tile(classes, layer.channels)),
-                pa.array(mean[:, part].T.astype(np.float32).reshape(-1)),
-                pa.array(share[:, part].T.astype(np.float32).reshape(-1)),
+                pa.array(mean.T.astype(np.float32).reshape(-1)),
+                pa.array(share.T.astype(np.float32).reshape(-1)),
             ],
             schema=schema.CLASSES,
         )

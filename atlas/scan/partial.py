@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors
@@ -72,15 +72,42 @@ _PARTS: tuple[tuple[str, type[Any]], ...] = (
 
 
 def dump(partial: Partial, about: dict[str, Any]) -> bytes:
-    """The partial result as safetensors; `about` (plain JSON values) lies in its header."""
+    """The partial result as safetensors; `about` (plain JSON values) lies in its header.
+
+    Counts are kept as narrow as they fit, which halves the blob; nothing is rounded.
+    """
     arrays: dict[str, NDArray[Any]] = {"codes": partial.codes}
     for side in ("strongest", "weakest"):
         arrays[f"{side}.response"], arrays[f"{side}.image_id"] = getattr(partial, side)
     for name, kind in _PARTS:
         value = getattr(partial, name)
         arrays |= {f"{name}.{f}": np.asarray(getattr(value, f)) for f in kind.__dataclass_fields__}
+    arrays["histogram.key"] = _narrow(partial.histogram.key)
+    arrays["histogram.count"] = _narrow(partial.histogram.count)
     header = {"about": json.dumps(about), "quarantine": json.dumps(partial.quarantine)}
     return bytes(safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, header))
+
+
+def _narrow(values: NDArray[Any]) -> NDArray[Any]:
+    most = int(values.max()) if values.size else 0
+    return values.astype(next(kind for kind in (np.uint16, np.uint32, np.uint64) if most <= np.iinfo(kind).max))
+
+
+def load_sample(stream: IO[bytes]) -> Sample:
+    """The sample alone, without reading the rest of the blob."""
+    length = int.from_bytes(stream.read(8), "little")
+    header = json.loads(stream.read(length))
+    arrays = {}
+    for field in Sample.__dataclass_fields__:
+        entry = header[f"sample.{field}"]
+        begin, end = entry["data_offsets"]
+        stream.seek(8 + length + begin)
+        kind = np.dtype(_KINDS[entry["dtype"]])
+        arrays[field] = np.frombuffer(stream.read(end - begin), kind).reshape(entry["shape"])
+    return Sample(**arrays)
+
+
+_KINDS = {"U64": "<u8", "I64": "<i8", "F32": "<f4"}
 
 
 def load(body: bytes) -> tuple[Partial, dict[str, Any]]:
@@ -88,9 +115,7 @@ def load(body: bytes) -> tuple[Partial, dict[str, Any]]:
     arrays = safetensors.numpy.load(body)
     length = int.from_bytes(body[:8], "little")
     header = json.loads(body[8 : 8 + length])["__metadata__"]
-    parts = {
-        name: kind(**{f: arrays[f"{name}.{f}"] for f in kind.__dataclass_fields__}) for name, kind in _PARTS
-    }
+    parts = {name: kind(**{f: arrays[f"{name}.{f}"] for f in kind.__dataclass_fields__}) for name, kind in _PARTS}
     moments = parts["moments"]
     parts["moments"] = Moments(**{**moments.__dict__, "images": int(moments.images.item())})
     return (

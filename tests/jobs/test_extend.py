@@ -12,8 +12,8 @@ import pytest
 
 from atlas.errors import SettingsError
 from jobs.build import build
+from jobs.cli import main
 from jobs.extend import extend
-from jobs.verify import verify
 from tests import tiny
 
 OPTIONS: dict[str, Any] = {"k": 3, "sample": 40, "unit_size": 16, "projections": (), "evidence": 0}
@@ -56,7 +56,7 @@ def test_equals_one_build_over_all(root: Path, small: Path, tmp_path: Path, sour
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
     assert stamps == {p.name: p.stat().st_mtime_ns for p in small.glob("pictures/*")}  # sealed is immutable
-    assert verify(str(tmp_path / "new"), 5) == 0
+    assert main(["verify", str(tmp_path / "new"), "--replay", "5"]) == 0
 
 
 @pytest.mark.slow
