@@ -88,8 +88,9 @@ class Fold:
         return sink.getvalue()
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        arrays: dict[str, NDArray[Any]] = {f"strongest.{n}": a for n, a in zip(("response", "image_id"), self.strongest, strict=True)}
-        arrays |= {f"weakest.{n}": a for n, a in zip(("response", "image_id"), self.weakest, strict=True)}
+        arrays: dict[str, NDArray[Any]] = {}
+        for side in ("strongest", "weakest"):
+            arrays[f"{side}.response"], arrays[f"{side}.image_id"] = getattr(self, side)
         arrays |= {name: getattr(self, name) for name in _DENSE}
         if self.moments is not None:
             arrays |= {f"moments.{name}": np.asarray(value) for name, value in self.moments.__dict__.items()}
