@@ -19,6 +19,7 @@ from api import errors, look
 from api.errors import ApiError
 from api.log import RequestLog, shown
 from api.metrics import Metrics
+from api.models import Problem
 from api.respond import Answer, dumps
 
 LONGEST_TARGET = 8192
@@ -34,7 +35,7 @@ _SAFE = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-ErrorPage = Callable[[errors.Problem], str]
+ErrorPage = Callable[[Problem], str]
 
 
 class Gate:

@@ -316,13 +316,13 @@ def install(app: FastAPI, service: Service) -> None:
             operation_id=more.pop("name"), methods=more.pop("methods", ["GET"]), tags=[more.pop("tag", "atlas")],
         )  # fmt: skip
 
-    image = {200: {"description": "an image file", "content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}}}}
-    shown = {"responses": {**image, **_errors(403)}, "tag": "pictures"}
-    add(f"{base}/pictures/{{pack}}/{{place}}", service.picture, "One picture; immutable", name="picture", **shown)
-    thumbnail = "An image, small; immutable"
-    add(f"{base}/images/{{image_id}}/thumbnail", service.thumbnail, thumbnail, name="thumbnail", **shown)
-    whole = "An image, large enough to draw a field on; immutable"
-    add(f"{base}/images/{{image_id}}/picture", service.whole, whole, name="whole", **shown)
+    for path, picture, name, summary in (
+        ("/pictures/{pack}/{place}", service.picture, "picture", "One picture; immutable"),
+        ("/images/{image_id}/thumbnail", service.thumbnail, "thumbnail", "An image, small; immutable"),
+        ("/images/{image_id}/picture", service.whole, "whole", "An image, large enough to draw a field on; immutable"),
+    ):
+        responses = {200: {"description": "an image file", "content": dict(_IMAGES)}, **_errors(403)}
+        add(base + path, picture, summary, name=name, responses=responses, tag="pictures")
     for route in ROUTES:
         endpoint = service.map(route) if route.name == "map" else service.rest(route)
         more: dict[str, Any] = {}
@@ -345,6 +345,7 @@ def install(app: FastAPI, service: Service) -> None:
         app.router.routes.insert(0, app.router.routes.pop())
 
 
+_IMAGES: dict[str, dict[str, Any]] = {"image/png": {}, "image/jpeg": {}, "image/webp": {}}
 _CODE = {
     "required": True,
     "content": {

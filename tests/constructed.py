@@ -60,12 +60,12 @@ def write(path: Path, shape: Shape | None = None) -> Path:
     folder = Folder(str(path))
     rng = np.random.default_rng(shape.seed)
     images = _images(folder, shape, rng)
-    counts = {"images": len(images), "neurons": shape.neurons, "layers": len(shape.layers)}
+    counts = {"images": len(images), "quarantined": shape.quarantined, "layers": len(shape.layers)}
+    counts["neurons"] = shape.neurons
     tables.write(folder, "layers", _layers(shape))
     counts["examples"] = _neurons_and_examples(folder, shape, images, rng)
     for name, table in _small(folder, shape, images, rng).items():
         tables.write(folder, name, table)
-        counts[name] = len(table)
     index = _codes(folder, shape, images, rng)
     folder.put(layout.STATE, b"")
     seal.seal(folder, {**_about(shape, counts), "index": index})

@@ -10,12 +10,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from atlas.errors import AtlasError
 from atlas.read.catalog import Atlas
+from atlas.read.records import Array, Words
 from atlas.read.verify import compare, sums
 from atlas.store import layout, schema, seal
 from atlas.store.files import Folder
@@ -173,26 +176,9 @@ def _check_tables(opened: Atlas, report: Report) -> None:
 
 
 def _check_pictures(root: Path, report: Report) -> None:
-    by_pack: dict[str, list[tuple[int, int, int]]] = {}
-    for where, picture in _pictures(root):
-        if picture["pack"] is None:
-            if not picture["why"]:
-                report.problems.append(f"{where}: neither a picture nor a reason")
-            continue
-        by_pack.setdefault(picture["pack"], []).append((picture["offset"], picture["length"], picture["crc32"]))
-    for pack in sorted(by_pack):
-        with (root / layout.pack_path(pack)).open("rb") as stream:
-            for offset, length, crc32 in sorted(by_pack[pack]):
-                stream.seek(offset)
-                report.pictures += 1
-                if zlib.crc32(stream.read(length)) != crc32:
-                    report.problems.append(f"{pack} at {offset}: other bytes than its row says")
-
-
-def _pictures(root: Path, report: Report) -> Iterator[str]:
     """Reads every picture, a pack after another, and compares its crc32."""
     words = Words()
-    places = np.concatenate([np.empty(0, _PLACE), *_places(root, words)])
+    places = np.concatenate([np.empty(0, _PLACE), *_places(root, words, report)])
     places = places[np.lexsort((places["crc32"], places["length"], places["offset"], places["pack"]))]
     if len(places):
         places = places[np.concatenate([[True], places[1:] != places[:-1]])]
@@ -200,15 +186,15 @@ def _pictures(root: Path, report: Report) -> Iterator[str]:
         mine = places[np.searchsorted(places["pack"], number) : np.searchsorted(places["pack"], number, "right")]
         if name is None or len(mine) == 0:
             continue
-        path = root / layout.PICTURES / name
+        path = root / layout.pack_path(name)
         if "/" in name or not path.is_file():
-            yield f"pictures/{name} is missing, and {len(mine)} pictures with it"
+            report.problems.append(f"{layout.pack_path(name)} is missing, and {len(mine)} pictures with it")
             continue
         with path.open("rb") as stream:
             for _, offset, length, crc32 in mine.tolist():
                 report.pictures += 1
                 if not _right(stream, offset, length, crc32):
-                    yield f"pictures/{name}: the picture at {offset} is damaged: its crc32 is not what the tables say"
+                    report.problems.append(f"{name} at {offset}: other bytes than its row says")
 
 
 def _right(stream: IO[bytes], offset: int, length: int, crc32: int) -> bool:
@@ -222,7 +208,7 @@ def _right(stream: IO[bytes], offset: int, length: int, crc32: int) -> bool:
 _PLACE = np.dtype([("pack", "<u4"), ("offset", "<i8"), ("length", "<i8"), ("crc32", "<u4")])
 
 
-def _places(root: Path, words: Words) -> Iterator[Array]:
+def _places(root: Path, words: Words, report: Report) -> Iterator[Array]:
     """Where the pictures of every table lie; packs by their numbers among `words`."""
     for table, to in schema.SCHEMAS.items():
         columns = [f.name for f in to if f.type == schema.PICTURE]
@@ -232,6 +218,9 @@ def _places(root: Path, words: Words) -> Iterator[Array]:
             for column in columns:
                 child = dict(zip(schema.PICTURE.names, batch.column(column).flatten(), strict=True))
                 mask = child["pack"].is_valid()
+                silent = pc.and_not(child["why"].is_null(), mask).true_count
+                if silent:
+                    report.problems.append(f"{table}.{column}: {silent} rows with neither a picture nor a reason")
                 rows = np.empty(mask.true_count, _PLACE)
                 rows["pack"] = words.encode(child["pack"].filter(mask), np.int32)
                 for name in ("offset", "length", "crc32"):

@@ -35,6 +35,7 @@ class Store:
         from atlas.read.layers import Layers
         from atlas.read.neurons import Neurons
         from atlas.read.pictures import Packs
+        from atlas.read.records import give_back
         from atlas.read.relations import Relations
 
         self.layers: Layers = Layers(root)
@@ -47,6 +48,7 @@ class Store:
         self.images.forget()
         self.packs.check_sizes()
         self.packs.seal()
+        give_back()
 
     def close(self) -> None:
         for each in (self.packs, self.images, self.neurons, self.examples, self.relations):

@@ -82,7 +82,7 @@ class Examples:
         self._best["why"] = 1
         held: list[Array] = [np.empty(0, np.uint32)]
         file = pq.ParquetFile(folder / layout.table("examples"), read_dictionary=["layer", "side"])
-        for batch in ahead(file.iter_batches(32_768)):
+        for batch in ahead(file.iter_batches(16_384)):
             held.append(self._lay_out(batch, layers, images))
         self._hold(held, images.count)
 
@@ -195,7 +195,7 @@ def _sides(column: pa.Array) -> Array:
     names = column.dictionary.to_pylist()
     if any(name not in _SIDE for name in names):
         raise FolderError(f"examples.parquet names sides {names}; expected {', '.join(SIDES)}")
-    return np.array([*(_SIDE[name] for name in names), 0], np.uint8)[column.indices.to_numpy()]
+    return np.asarray(np.array([*(_SIDE[name] for name in names), 0], np.uint8)[column.indices.to_numpy()])
 
 
 def _drawn(columns: Columns, first: int) -> Array:

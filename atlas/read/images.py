@@ -82,7 +82,7 @@ class Images:
         rows["key"] = self._keys.total + np.cumsum(lengths) - lengths
         rows["key_length"] = lengths
         self._keys.append(np.zeros(int(lengths.sum()), np.int8), np.frombuffer(b"".join(keys), np.uint8))
-        whys = []
+        whys: list[Array] = []
         for name in ("thumbnail", "picture"):
             columns = self._packs.columns(batch.column(name))
             put(rows[name], columns)
@@ -90,7 +90,7 @@ class Images:
         self._records.append(np.zeros(len(rows), np.int8), rows)
         self._learn_names(batch)
         right = rows["predicted"] == rows["class_id"]
-        return Known(rows["class_id"].copy(), rows["width"].copy(), rows["height"].copy(), *whys, right)
+        return Known(rows["class_id"].copy(), rows["width"].copy(), rows["height"].copy(), whys[0], whys[1], right)
 
     def _learn_names(self, batch: Any) -> None:
         ids = batch.column("class_id").fill_null(-1).to_numpy()

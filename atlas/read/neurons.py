@@ -130,7 +130,7 @@ class Neurons:
             None if dead < 0 else bool(dead), texts[why_max], texts[why_min], none(selectivity),
             {name: none(float(value)) for name, value in zip(QUANTILES, quantiles, strict=True)},
             {
-                kind: None if n < 0 else Trust(*(none(float(v)) for v in values), n=int(n))
+                kind: None if n < 0 else _tested(values.tolist(), int(n))
                 for kind, values, n in zip(PROJECTIONS, trust, tested, strict=True)
             },
             [
@@ -184,6 +184,11 @@ class Neurons:
 
     def close(self) -> None:
         self._bins.close()
+
+
+def _tested(values: list[float], n: int) -> Trust:
+    keeps, loses, keeps_random, loses_random, score = map(none, values)
+    return Trust(keeps, loses, keeps_random, loses_random, score, n)
 
 
 def _children(column: Any) -> dict[str, Any]:

@@ -7,14 +7,19 @@ system's temporary folder), which vanish with the process.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from atlas.errors import FolderError
 
@@ -38,9 +43,22 @@ def ahead(batches: Iterable[T]) -> Iterator[T]:
     source = iter(batches)
     with ThreadPoolExecutor(1) as pool:
         coming: Future[T | None] = pool.submit(next, source, None)
-        while (batch := coming.result()) is not None:
+        for number in count():
+            batch = coming.result()
+            if batch is None:
+                return
             coming = pool.submit(next, source, None)
             yield batch
+            if number % 16 == 0:
+                give_back()
+
+
+def give_back() -> None:
+    """Hands memory that is no longer used back to the machine, where the allocators can."""
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 class Records:
@@ -138,4 +156,4 @@ class Words:
         if len(self.texts) > np.iinfo(dtype).max:
             raise FolderError(f"{len(self.texts)} different texts in a column of names; expected few")
         indices = encoded.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)
-        return numbers.astype(dtype)[indices]
+        return np.asarray(numbers.astype(dtype)[indices])

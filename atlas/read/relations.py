@@ -94,8 +94,8 @@ class Relations:
     def near_misses(self, number: int) -> list[NearMiss]:
         """Near misses of a neuron, by rank."""
         return [
-            NearMiss(*rest, class_id if class_id >= 0 else None, self._whys.texts[why])
-            for *rest, class_id, why in self._near_misses.of(number).tolist()
+            NearMiss(rank, image_id, similarity, response, class_id if class_id >= 0 else None, self._whys.texts[why])
+            for rank, image_id, similarity, response, class_id, why in self._near_misses.of(number).tolist()
         ]
 
     def properties(self, number: int) -> list[Property]:
