@@ -224,6 +224,7 @@ def _map(call: Call) -> Context:
     """The page without the points: its script fetches them. Raises `NotFoundError` for a kind that there is not."""
     say, images = call.say, call.say.shelf.store.images
     there = maps.kinds(say.shelf.atlas.root)
+    drawn = any(row.thumbnail.pack is not None for row in images.span(0, 1))  # all images have one, or none
     kind = call.values["kind"] or ("tsne" if "tsne" in there else next(iter(there), ""))
     if kind not in there and call.values["kind"]:
         raise NotFoundError(f"map {kind!r}: expected one of {', '.join(there) or 'none'}")
@@ -232,7 +233,7 @@ def _map(call: Call) -> Context:
     return {
         "map": {
             "classes": {int(number): images.name(int(number)) or f"class {number}" for number in images.classes},
-            "thumbnail": f"{say.urls.api}/images/{{image_id}}/thumbnail" if say.pictures else None,
+            "thumbnail": f"{say.urls.api}/images/{{image_id}}/thumbnail" if say.pictures and drawn else None,
             "image_page": f"{say.urls.page}/images/{{image_id}}",
         },
         "points": address,

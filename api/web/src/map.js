@@ -7,6 +7,8 @@ import { load } from "./points.js";
 import { choose, layer } from "./thumbs.js";
 import { read, write } from "./address.js";
 
+const SETTLE = 120; // milliseconds without movement before pictures are asked for
+
 const box = document.getElementById("map");
 const status = document.getElementById("map-status");
 const classPick = document.getElementById("map-class");
@@ -38,10 +40,11 @@ function makeMap(points, paint) {
   const rank = ranks(points.count);
   const colours = new Uint8Array(4 * points.count);
   for (let i = 0; i < points.count; i++) colours.set([...colour(points.classes[i], names.size), 255], 4 * i);
-  const state = { grid: false, blend: 0, chosen: "", transform: zoomIdentity, due: false };
+  const state = { grid: false, blend: 0, chosen: "", transform: zoomIdentity, due: false, moved: 0 };
   const links = layer(box.querySelector(".map-thumbs"), (point) => makeLink(points, point));
   const behaviour = makeZoom().scaleExtent([0.7, 600]).clickDistance(5).on("zoom", (event) => {
     state.transform = event.transform;
+    state.moved = performance.now();
     hide();
     request();
     if (event.sourceEvent) remember();
@@ -71,7 +74,9 @@ function makeMap(points, paint) {
     const loose = Math.min(14, Math.max(2.2, 260 / Math.sqrt(points.count)) * Math.sqrt(zoom));
     const size = loose + (Math.max(2, cell * 0.9) - loose) * state.blend;
     paint.draw(v, { blend: state.blend, size, dim: state.chosen === "" ? 0 : 1, round: state.blend < 0.5 });
-    if (state.blend === goal && box.dataset.thumbnail) links.show(layout(), v, choose(layout(), v, zoom, rank));
+    const settled = performance.now() - state.moved > SETTLE;
+    if (!settled) setTimeout(request, SETTLE + 10);
+    if (state.blend === goal && box.dataset.thumbnail) links.show(layout(), v, choose(layout(), v, zoom, rank), settled);
     else links.clear();
     box.dataset.pictures = String(links.size);
     box.dataset.zoom = zoom.toFixed(3);
@@ -199,6 +204,7 @@ function picture(points, point) {
   image.title = image.alt;
   image.draggable = false;
   image.decoding = "async";
+  image.addEventListener("error", () => image.remove());
   image.src = address(box.dataset.thumbnail, points.ids[point]);
   return image;
 }

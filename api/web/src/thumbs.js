@@ -31,8 +31,9 @@ export function choose(layout, view, zoom, rank) {
 export function layer(box, make) {
   const shown = new Map();
   return {
-    show(layout, view, { side, chosen }) {
-      const wanted = new Set(chosen);
+    /** While the map moves (`settled` false) those there are carried along, and none is asked for. */
+    show(layout, view, { side, chosen }, settled) {
+      const wanted = new Set(settled || side === 0 ? chosen : chosen.filter((point) => shown.has(point)));
       for (const [point, link] of shown) {
         if (!wanted.has(point)) { link.remove(); shown.delete(point); }
       }
