@@ -72,6 +72,31 @@ class Work:
         rows = read_rows(self._folder, self._plan, ids)
         return Outcome(unit, self._harvester.harvest(self._folder, unit, rows, winners))
 
+    def examine(self, unit: int, chosen: pa.Table) -> Outcome:
+        """What is looked at once a network: unit 0 its filters, unit 1 whether pictures depend on its weights."""
+        from atlas.harvest import whole
+
+        plan, settings, harvester = self._plan, self._plan.settings, self._harvester
+        if unit == 0:
+            crop = plan.preprocessing.crop
+            whole.write_filters(self._folder, harvester.module, plan.layers, settings.picture_size, crop)
+            return Outcome(unit, whole.FILTERS)
+        ids = chosen.column("image_id").combine_chunks().unique().sort()
+        rows = read_rows(self._folder, plan, ids)
+        whole.write_sanity(
+            self._folder,
+            harvester.module,
+            plan.layers,
+            chosen,
+            rows,
+            plan.preprocessing,
+            harvester.normalise,
+            settings.projections,
+            settings.batch_size,
+            settings.seed,
+        )
+        return Outcome(unit, whole.SANITY)
+
     def done(self) -> int:
         """Images run so far in the unit at hand."""
         return self._scanner.done
@@ -94,6 +119,9 @@ class Worker:
 
     def harvest(self, unit: int, winners: pa.Table) -> Outcome:
         return self._work.harvest(unit, winners)
+
+    def examine(self, unit: int, chosen: pa.Table) -> Outcome:
+        return self._work.examine(unit, chosen)
 
     @ray.method(concurrency_group="status")  # type: ignore[untyped-decorator]
     def status(self) -> tuple[int, int]:

@@ -12,7 +12,9 @@ import pyarrow as pa
 import ray
 
 from atlas.errors import JobError
+from atlas.harvest import sanity
 from atlas.harvest import unit as harvest_units
+from atlas.harvest.whole import FILTERS, SANITY
 from atlas.scan import neurons
 from atlas.scan.earlier import Earlier
 from atlas.scan.gather import Gathered, gather, spread_winners
@@ -27,6 +29,9 @@ from jobs.cluster import cluster, make_pool
 from jobs.plan import Plan
 from jobs.pool import Pool
 from jobs.progress import Progress, say
+
+EXAMINED = (FILTERS, SANITY)
+"""Tables about the network as a whole, each a unit of work."""
 
 
 @dataclass
@@ -93,10 +98,12 @@ def run(work: Build) -> str:
                 winners = winners_of(work, gathered)
             with work.timed("harvest"):
                 count = harvest(work, pool, winners)
+                examples, frames = read_harvest(folder, count)
+            with work.timed("sanity"):
+                examine(work, pool, examples)
             work.redone = pool.redone
         finally:
             pool.close()
-    examples, frames = read_harvest(folder, count)
     work.check()
     return publish.publish(plan, folder, gathered, examples, frames, work.seconds, work.redone)
 
@@ -223,6 +230,22 @@ def harvest(work: Build, pool: Pool, winners: pa.Table) -> int:
     )
     progress.show(total, final=True)
     return len(units)
+
+
+def examine(work: Build, pool: Pool, examples: pa.Table) -> None:
+    """Draws the network's filters, and asks whether its pictures depend on its weights."""
+    plan = work.plan
+    if not plan.settings.projections:
+        return
+    chosen = sanity.choose(examples, plan.layers, plan.settings.seed)
+    waiting = [unit for unit, name in enumerate(EXAMINED) if not work.folder.exists(layout.table(name))]
+    say(f"sanity: pictures of {len(chosen)} neurons with their weights permuted")
+    pool.run(
+        waiting,
+        lambda actor, unit: actor.examine.remote(unit, chosen),
+        lambda outcome: None,
+        describe=lambda unit: EXAMINED[unit],
+    )
 
 
 def read_harvest(folder: Folder, count: int) -> tuple[pa.Table, pa.Table]:

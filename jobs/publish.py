@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from atlas.codes import stage
-from atlas.harvest import trust
+from atlas.harvest import sanity, trust
 from atlas.scan.gather import Gathered
 from atlas.scan.image_rows import image_rows, quarantine_rows
 from atlas.scan.neurons import class_rows, neuron_rows
@@ -58,7 +58,17 @@ def publish(
         if not folder.exists(layout.table(name)):
             tables.write(folder, name, schema.SCHEMAS[name].empty_table())
     folder.sweep()  # a unit that ran twice may have left half a file
-    about = seal.seal(folder, _about(plan, gathered, codes, trust.words(trusted), seconds, redone))
+    about = seal.seal(
+        folder,
+        _about(
+            plan,
+            gathered,
+            codes,
+            [*trust.words(trusted), *sanity.words(tables.read(folder, "sanity"))],
+            seconds,
+            redone,
+        ),
+    )
     folder.remove(layout.WORK)
     return str(about["digest"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from atlas.scan import decode, network, respond
 from atlas.scan.images import list_images, read_images
 from atlas.scan.record import Recorder
 from atlas.settings import Settings, from_mapping
+from atlas.store import layout
 from atlas.types import Box, Layer
 from jobs.plan import Plan, make_plan
 
@@ -64,8 +66,14 @@ def replay(location: str, count: int) -> Replay:
         body = bodies[example["image_id"]]
         if isinstance(body, ImageError):
             raise FolderError(f"image {example['image_id']} cannot be read again ({body})")
-        again.compare(example, body, opened.picture(example["crop"]), result)
+        again.compare(example, body, _picture(opened.root, example["crop"]), result)
     return result
+
+
+def _picture(root: Path, picture: dict[str, Any]) -> bytes:
+    with (root / layout.pack_path(picture["pack"])).open("rb") as stream:
+        stream.seek(picture["offset"])
+        return stream.read(picture["length"])
 
 
 def _plan(about: dict[str, Any], location: str) -> Plan:
@@ -127,9 +135,15 @@ class _Again:
         batch = np.zeros((self.plan.settings.batch_size, *pixels.shape), np.uint8)
         batch[slot] = pixels
         taken: list[Tensor] = []
-        with torch.inference_mode(), Recorder(
-            self.module, [layer], lambda _, output: taken.append(output[slot, channel].float().cpu().clone()), stop=True
-        ) as recorder:
+        with (
+            torch.inference_mode(),
+            Recorder(
+                self.module,
+                [layer],
+                lambda _, output: taken.append(output[slot, channel].float().cpu().clone()),
+                stop=True,
+            ) as recorder,
+        ):
             recorder.run(self.normalise(batch))
         return np.asarray(taken[0].numpy())
 
