@@ -274,6 +274,11 @@ class Rules(TorchFunctionMode):
         self._remembered.append((kept, kept._version))
         return kept
 
+    def _settle(self) -> None:
+        """Being in place is itself a change, and counted only when the call is over."""
+        kept, _ = self._remembered[-1]
+        self._remembered[-1] = (kept, kept._version)
+
     @property
     def overwritten(self) -> bool:
         """Whether the network has since changed what a rectifier remembers: run it again with `copies`."""
@@ -293,7 +298,9 @@ class Rules(TorchFunctionMode):
             if _wants_signal((x,)):
                 form = read(*args, **kwargs) if args else read(x, **{k: v for k, v in kwargs.items() if k != "input"})
                 if form is not None:
-                    return _Rectify.apply(x, form, self)  # type: ignore[no-untyped-call]
+                    value = _Rectify.apply(x, form, self)  # type: ignore[no-untyped-call]
+                    self._settle()
+                    return value
         result = convolve(*args, **kwargs) if func is torch.conv2d and _wants_signal(args) else None
         if result is None:
             result = func(*args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,17 @@ from atlas.types import PROJECTIONS, Axis, Field, Layer
 from tests.naive_projections import Projector
 
 KINDS = ("deconvnet", "guided", "gradient")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small batches gain nothing from threads, and lose much beside other processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 _ANY = Field(Axis(1, 1, 0), Axis(1, 1, 0))
 
 
@@ -229,6 +240,16 @@ def test_an_operation_in_place_after_a_rectifier_corrupts_nothing() -> None:
     for form in (F.relu, nn.ReLU(inplace=True)):
         got = picture(Formed(lambda y, form=form: form(y).sub_(0.5)), "c", x, (1, 3, 4))  # type: ignore[misc]
         assert all(torch.equal(got[kind], expected[kind]) for kind in KINDS)
+
+
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_one_forward_serves_all_kinds(overwrites: bool) -> None:
+    """Only an operation in place on what a rectifier gave asks for a second one."""
+    net = Formed(lambda y: F.relu(y, inplace=True).sub_(0.5) if overwrites else F.relu(y, inplace=True))
+    calls: list[None] = []
+    net.register_forward_pre_hook(lambda m, i: calls.append(None))
+    picture(net, "c", torch.randn(1, 3, 12, 12, dtype=torch.float64), (1, 3, 4))
+    assert len(calls) == (2 if overwrites else 1)
 
 
 @pytest.mark.parametrize(
