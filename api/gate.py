@@ -77,7 +77,7 @@ class Gate:
         try:
             self._check(scope)
             if head:
-                scope["method"] = "GET"
+                scope = {**scope, "method": "GET"}  # the server's own says HEAD still
             await self._app(scope, receive, sending)
         except Exception as error:
             if errors.of(error).status >= 500 and not isinstance(error, OSError):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api import errors
@@ -199,14 +200,28 @@ def bound(host: str, port: int) -> socket.socket:
     return found
 
 
+def configuration(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app, http=Connection, ws="none", loop="uvloop", lifespan="on", log_level="warning", access_log=False,
+        server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, backlog=4096,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )  # fmt: skip
+
+
+def _say(address: str) -> None:
+    print(f"serving at {address}", file=sys.stderr, flush=True)
+
+
 def serve(
     dirs: Sequence[str | os.PathLike[str]], *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
     pictures: bool = True, ready: Callable[[str], None] | None = None,
 ) -> None:  # fmt: skip
     """Serves sealed atlases until SIGTERM or SIGINT; then answers what it has begun, and ends.
 
-    `ready` is called with the address once the atlases are verified. A line of JSON a request goes to standard
-    output. Raises `SettingsError` for an address that cannot be bound, or one that needs a token.
+    `ready` is called with the address once the atlases are verified; without it, a line says it on standard error.
+    A line of JSON a request goes to standard output. Raises `SettingsError` for an address that cannot be bound, or
+    one that needs a token.
     """
     token = checked_token(host, token)
     for folder in dirs:
@@ -215,18 +230,12 @@ def serve(
     listening = bound(host, port)
     Connection.crowd = Crowd(max(64, open_files() - RESERVED_FILES))
     app = create_app(dirs, token=token, pictures=pictures, log=sys.stdout.buffer)
-    config = uvicorn.Config(
-        app, http=Connection, ws="none", loop="uvloop", lifespan="on", log_level="warning", access_log=False,
-        server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, backlog=4096,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )  # fmt: skip
     gc.collect()
     gc.freeze()  # what was laid out lives as long as the process
-    if ready is not None:
-        shown, number = listening.getsockname()[:2]
-        ready(f"http://{f'[{shown}]' if ':' in shown else shown}:{number}/")
+    shown, number = listening.getsockname()[:2]
+    (ready or _say)(f"http://{f'[{shown}]' if ':' in shown else shown}:{number}/")
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(configuration(app)).run(sockets=[listening])
     except KeyboardInterrupt:
         pass
     finally:

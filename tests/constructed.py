@@ -328,7 +328,7 @@ def _example_rows(
             **{kind: pictures(kind, i + 1, first_side) for i, kind in enumerate((*PROJECTIONS, "gradient_max"))},
             "occlusion": pictures("occlusion", 5, first_side & (rank < 1)),
             "evidence": _evidence(first_side & (rank < 3), rng),
-            "duplicate_of": pa.array(ids - 1, pa.int64(), mask=~(first_side & (rank == 4))),
+            "duplicate_of": pa.array(np.roll(ids, 1), pa.int64(), mask=~(first_side & (rank == 4))),
         }
     )
 
@@ -352,11 +352,13 @@ def _evidence(there: np.ndarray, rng: np.random.Generator) -> pa.Array:
 def _neuron_rows(shape: Shape, index: int, chunk: np.ndarray, rng: np.random.Generator) -> pa.Table:
     n, bins = len(chunk), 12
     classes = len(shape.classes)
+    counts = np.full(bins, shape.images // bins)
+    counts[3] += shape.images % bins
     edges = np.tile(np.arange(bins + 1, dtype=np.float32) - 3, (n, 1))
     histogram = pa.ListArray.from_arrays(
         pa.array(np.arange(n + 1) * bins, pa.int32()),
         pa.StructArray.from_arrays(
-            [pa.array(edges[:, :-1].ravel()), pa.array(edges[:, 1:].ravel()), pa.array(rng.integers(1, 9, n * bins))],
+            [pa.array(edges[:, :-1].ravel()), pa.array(edges[:, 1:].ravel()), pa.array(np.tile(counts, n))],
             fields=list(schema.BIN),
         ),
     )

@@ -11,12 +11,16 @@ from typing import Any
 
 import uvicorn
 
+from api.server import configuration
+
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
     """Serves an ASGI application from a thread; gives its address without a slash at the end."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=2))
+    settings = configuration(app)
+    settings.timeout_graceful_shutdown = 2
+    server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -1,0 +1,308 @@
+"""Every route of the contract: its fields are those documented, its lists page, its numbers are the tables'."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pydantic import TypeAdapter
+
+from api import models
+from api.routes import ROUTES
+from tests.api.conftest import ODD
+
+A = "/api/v1/atlases/plain"
+ANSWERS: list[tuple[str, Any]] = [
+    ("/api/v1/health", models.Health),
+    ("/api/v1/atlases", models.AtlasList),
+    (A, models.Atlas),
+    (f"{A}/layers", models.LayerList),
+    (f"{A}/layers/conv1", models.Layer),
+    (f"{A}/layers/conv1/filters", models.FilterList),
+    (f"{A}/layers/block.conv%402/neurons", models.TileList),
+    (f"{A}/layers/fc/neurons?sort=selectivity&order=asc&class=1&dead=false&limit=2", models.TileList),
+    (f"{A}/neurons/conv1/0", models.Neuron),
+    (f"{A}/neurons/fc/3", models.Neuron),
+    (f"{A}/images", models.ImageList),
+    (f"{A}/images?class=2&limit=3", models.ImageList),
+    (f"{A}/images/5", models.Image),
+    (f"{A}/images/5/neighbours?k=4", models.NeighbourList),
+    (f"{A}/classes", models.ClassList),
+    (f"{A}/classes/1", models.Class),
+    (f"{A}/map?kind=pca", models.Map),
+    (f"{A}/search?q=conv", models.HitList),
+    (f"{A}/search?q=conv%201", models.HitList),
+    (f"{A}/quarantine", models.QuarantineList),
+    (f"{A}/sanity?limit=5", models.SanityList),
+]
+
+
+def get(client: httpx.Client, path: str) -> Any:
+    answer = client.get(path)
+    assert answer.status_code == 200, (path, answer.text)
+    return answer.json()
+
+
+@pytest.mark.parametrize(("path", "model"), ANSWERS, ids=[path for path, _ in ANSWERS])
+def test_fields_are_those_that_are_documented(service: httpx.Client, path: str, model: Any) -> None:
+    answer = service.get(path)
+    assert answer.status_code == 200, answer.text
+    TypeAdapter(model).validate_python(answer.json(), strict=True)  # none is missing, none is unknown
+
+
+def test_every_field_is_described() -> None:
+    for _, model in ANSWERS:
+        schema = TypeAdapter(model).json_schema()
+        for name, each in {**schema.get("$defs", {}), "": schema}.items():
+            for key, value in each.get("properties", {}).items():
+                assert value.get("description"), f"{name}.{key}"
+            assert set(each.get("required", [])) == set(each.get("properties", {}))
+
+
+def test_every_route_has_an_answer_here() -> None:
+    asked = {model for _, model in ANSWERS}
+    assert {route.model for route in ROUTES} <= asked
+
+
+def test_a_neuron_says_what_its_tables_say(service: httpx.Client, atlases: Path) -> None:
+    neuron = get(service, f"{A}/neurons/block.conv%402/3")
+    rows = pq.read_table(atlases / "plain/examples.parquet").to_pylist()
+    mine = [row for row in rows if row["layer"] == "block.conv@2" and row["channel"] == 3]
+    assert {side: len(examples) for side, examples in neuron["examples"].items()} == {"max": 9, "min": 9, "spread": 10}
+    for row in mine:
+        said = neuron["examples"][row["side"]][row["rank"]]
+        for name in ("rank", "image_id", "response", "y", "x", "duplicate_of"):
+            assert said[name] == row[name], name
+        for edge in ("left", "top", "right", "bottom"):
+            assert said["field"][edge] == row[f"field_{edge}"]
+            assert said["box"][edge] == row[f"image_{edge}"]
+        for kind in ("crop", "deconvnet", "guided", "gradient", "gradient_max", "occlusion"):
+            picture = row[kind]
+            assert said[kind]["why"] == picture["why"]
+            assert (said[kind]["seed"], said[kind]["scale"]) == (picture["seed"], picture["scale"])
+            if picture["pack"]:
+                assert said[kind]["url"] == f"{A}/pictures/{picture['pack']}/{picture['offset']}-{picture['length']}"
+        for kind, evidence in (row["evidence"] or {}).items():
+            assert {n: np.float32(v) for n, v in said["evidence"][kind].items()} == evidence
+        if row["evidence"] is None:
+            assert set(said["evidence"].values()) == {None}
+    row = next(
+        r for r in pq.read_table(atlases / "plain/neurons.parquet").to_pylist()
+        if r["layer"] == "block.conv@2" and r["channel"] == 3
+    )  # fmt: skip
+    for name in ("images", "mean", "std", "min", "max", "fires", "dead", "why_max", "why_min", "histogram"):
+        assert neuron[name] == row[name], name
+    assert neuron["quantiles"] == {name: float(value) for name, value in row["quantiles"].items()}
+    assert [(c["class_id"], c["mean"]) for c in neuron["classes"]] == [
+        (c["class_id"], c["mean"]) for c in row["top_classes"]
+    ]
+    assert neuron["trust"]["guided"] == row["trust"]["guided"]
+
+
+def test_the_query_of_a_neuron_gives_it(service: httpx.Client, atlases: Path) -> None:
+    import atlas
+
+    opened = atlas.open(atlases / "odd")
+    for name in ODD:
+        neuron = get(service, f"/api/v1/atlases/odd%2Fatlas/neurons/{quote(name, safe='').replace('.', '%2E')}/1")
+        assert neuron["layer"] == name
+        rows = opened.query(neuron["query"]).fetchall()
+        assert [row[:2] for row in rows] == [(name, 1)]
+
+
+def test_every_link_leads_somewhere(service: httpx.Client) -> None:
+    todo, seen = [f"{A}/neurons/conv1/1", "/api/v1/atlases", "/api/v1/atlases/odd%2Fatlas/layers"], set()
+    while todo and len(seen) < 400:
+        path = todo.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        answer = service.get(path)
+        assert answer.status_code == 200, path
+        if answer.headers["content-type"] == "application/json":
+            todo += [link for link in _links(answer.json()) if link not in seen and "{" not in link]
+    assert len(seen) == 400
+
+
+def _links(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [link for each in value.values() for link in _links(each)]
+    if isinstance(value, list):
+        return [link for each in value for link in _links(each)]
+    return [value] if isinstance(value, str) and value.startswith("/") and not value.startswith("//") else []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{A}/layers/conv1/neurons?sort=max", f"{A}/images?class=1", f"{A}/images", f"{A}/classes", f"{A}/sanity",
+        f"{A}/layers/conv1/filters", f"{A}/quarantine", f"{A}/layers/conv1/neurons?sort=trust&order=asc",
+    ],
+)  # fmt: skip
+def test_pages_of_a_list_make_the_list(service: httpx.Client, path: str) -> None:
+    mark = "&" if "?" in path else "?"
+    whole = get(service, f"{path}{mark}limit=500")
+    assert whole["next"] is None
+    items, cursor = [], ""
+    while True:
+        page = get(service, f"{path}{mark}limit=2{cursor}")
+        assert len(page["items"]) <= 2
+        items += page["items"]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    assert items == whole["items"]
+
+
+def test_an_images_neurons_page_too(service: httpx.Client) -> None:
+    whole = get(service, f"{A}/images/5?limit=500")["neurons"]
+    assert whole["total"] == len(whole["items"]) > 2
+    page = get(service, f"{A}/images/5?limit=2")["neurons"]
+    rest = get(service, f"{A}/images/5?limit=500")["neurons"]["items"]
+    following = get(service, f"{A}/images/5?limit=2&cursor={page['next']}")["neurons"]
+    assert page["items"] + following["items"] == rest[:4]
+
+
+@pytest.mark.parametrize("sort", ["channel", "max", "mean", "fires", "selectivity", "trust"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_neurons_are_sorted(service: httpx.Client, sort: str, order: str) -> None:
+    items = get(service, f"{A}/layers/conv1/neurons?sort={sort}&order={order}")["items"]
+    values = [item[sort] for item in items]
+    assert values == sorted(values, reverse=order == "desc")
+    assert len(items) == 6
+
+
+def test_neurons_are_filtered(service: httpx.Client) -> None:
+    assert get(service, f"{A}/layers/conv1/neurons?dead=true")["items"] == []
+    assert get(service, f"{A}/layers/conv1/neurons?dead=false")["total"] == 6
+    assert get(service, f"{A}/layers/conv1/neurons?class=99")["total"] == 0
+
+
+def test_images_of_a_class_are_its_images(service: httpx.Client) -> None:
+    found = get(service, f"{A}/images?class=2&limit=500")["items"]
+    assert len(found) == 10
+    assert {item["class_id"] for item in found} == {2}
+    assert [item["image_id"] for item in found] == sorted(item["image_id"] for item in found)
+    class_ = get(service, f"{A}/classes/2")
+    assert class_["images"]["items"] == found
+    assert class_["accuracy"] == pytest.approx(np.mean([item["predicted"] == 2 for item in found]))
+
+
+def test_an_image_is_held_by_those_that_say_so(service: httpx.Client, atlases: Path) -> None:
+    rows = pq.read_table(atlases / "plain/examples.parquet").to_pylist()
+    expected = {(r["layer"], r["channel"], r["side"], r["rank"]) for r in rows if r["image_id"] == 7}
+    items = get(service, f"{A}/images/7?limit=500")["neurons"]["items"]
+    assert {(i["layer"], i["channel"], i["side"], i["rank"]) for i in items} == expected
+
+
+def test_neighbours_by_image_and_by_code_agree(service: httpx.Client, atlases: Path) -> None:
+    codes = pq.read_table(atlases / "plain/codes/part-00000.parquet").to_pylist()
+    code = next(row["code"] for row in codes if row["image_id"] == 5)
+    by_image = get(service, f"{A}/images/5/neighbours?k=6")["items"]
+    answer = service.post(f"{A}/neighbours", json={"code": code, "k": 7})
+    assert answer.status_code == 200
+    by_code = answer.json()["items"]
+    assert by_code[0]["image_id"] == 5
+    assert by_code[0]["similarity"] == pytest.approx(1, abs=1e-5)
+    assert [n["image_id"] for n in by_code[1:]] == [n["image_id"] for n in by_image]
+    matrix = np.array([row["code"] for row in codes])
+    cosine = matrix @ np.array(code) / np.linalg.norm(matrix, axis=1) / np.linalg.norm(code)
+    assert [n["similarity"] for n in by_code] == pytest.approx(sorted(cosine, reverse=True)[:7], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"code":[1]}', b'{"code":"x"}', b'{"code":[1,2,3,4,5,6,7,"x"]}', b'{"code":[1,2,3,4,5,6,7,true]}',
+     b'{"code":[0,0,0,0,0,0,0,0]}', b'{"code":[1,1,1,1,1,1,1,1],"k":0}', b'{"code":[1,1,1,1,1,1,1,1],"k":true}',
+     b'{"code":[1,1,1,1,1,1,1,1],"k":101}', b'{"code":[1,1,1,1,1,1,1,NaN]}', b'{"code":[1,1,1,1,1,1,1,1e400]}',
+     b'{"code":[1,1,1,1,1,1,1,1],"x":1}', b'\xff', b'{"code":' + b"[" * 5000],
+)  # fmt: skip
+def test_a_body_that_is_no_code_is_refused(service: httpx.Client, body: bytes) -> None:
+    answer = service.post(f"{A}/neighbours", content=body)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_map_as_arrow_is_the_map_as_json(service: httpx.Client) -> None:
+    said = get(service, f"{A}/map?kind=tsne")
+    answer = service.get(f"{A}/map?kind=tsne", headers={"Accept": "application/vnd.apache.arrow.stream"})
+    assert answer.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert set(table.column_names) == {"image_id", "x", "y", "grid_row", "grid_column", "class_id"}
+    for name in table.column_names:
+        assert table[name].to_pylist() == said[name], name
+    assert said["kinds"] == ["tsne", "pca"]
+    assert service.get(f"{A}/map?kind=umap").status_code == 404
+
+
+def test_pictures_are_image_files_and_immutable(service: httpx.Client) -> None:
+    example = get(service, f"{A}/neurons/conv1/0")["examples"]["max"][0]
+    for which in ("crop", "deconvnet", "guided", "gradient", "gradient_max", "occlusion", "thumbnail", "whole"):
+        answer = service.get(example[which]["url"])
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+        image = Image.open(io.BytesIO(answer.content))
+        assert Image.MIME[image.format or ""] == answer.headers["content-type"]
+        image.load()
+
+
+@pytest.mark.parametrize("path", [path for path, _ in ANSWERS[1:8]] + ["/plain", "/plain/neurons/conv1/0", "/static/site.css",
+                                  f"{A}/images/5/thumbnail", "/api/v1/openapi.json"])  # fmt: skip
+def test_a_strong_etag_and_304(service: httpx.Client, path: str) -> None:
+    plain = service.get(path, headers={"Accept-Encoding": "identity"})
+    etag = plain.headers["etag"]
+    assert etag.startswith('"')
+    packed = service.get(path, headers={"Accept-Encoding": "gzip"})
+    assert packed.content == plain.content
+    if packed.headers.get("content-encoding") == "gzip":
+        assert packed.headers["etag"] != etag
+    for tag in (etag, packed.headers["etag"], f'"x", {etag}', "*"):
+        again = service.get(path, headers={"If-None-Match": tag})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"]
+    assert service.get(path, headers={"If-None-Match": '"x"'}).status_code == 200
+    head = service.head(path, headers={"Accept-Encoding": "identity"})
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(plain.content))
+    assert head.headers["etag"] == etag
+
+
+def test_text_is_compressed_where_that_is_asked_for(service: httpx.Client) -> None:
+    with service.stream("GET", f"{A}/neurons/conv1/0", headers={"Accept-Encoding": "gzip"}) as answer:
+        raw = b"".join(answer.iter_raw())
+    assert answer.headers["content-encoding"] == "gzip"
+    assert json.loads(gzip.decompress(raw))["channel"] == 0
+    assert "Accept-Encoding" in answer.headers["vary"]
+
+
+def test_metrics_count_what_was_asked(service: httpx.Client) -> None:
+    service.get(f"{A}/classes")
+    text = service.get("/metrics").text
+    assert 'neuron_atlas_requests_total{method="GET",route="classes",status="200"}' in text
+    assert "neuron_atlas_atlases_available 2.0" in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_search_finds_each_kind(service: httpx.Client) -> None:
+    def found(q: str) -> list[tuple[str, str]]:
+        return [(hit["kind"], hit["name"]) for hit in get(service, f"{A}/search?q={quote(q)}")["items"]]
+
+    assert found("CONV") == [("layer", "conv1"), ("layer", "block.conv@2")]
+    assert ("neuron", "block.conv@2 3") in found("conv@2 3")
+    assert ("class", "bear") in found("bea")
+    assert ("image", "image 5") in found("5")
+    assert ("image", "000/5.jpg") in found("000/5.J")
+    assert found("") == []
+    assert found("nothing like this") == []
+    assert found("%_*'\";--") == []
