@@ -152,9 +152,10 @@ def output_bytes(work: Work, rates: Rates) -> dict[str, float]:
 
 
 def moved_bytes(work: Work, rates: Rates) -> float:
-    """Bytes that are read: each image once in the scan, each winner once in the harvest, each partial result twice."""
+    """Bytes that are read: each image once in the scan, each winner once more, each partial result, its sample twice."""
     images = work.left + work.harvest_images
-    return rates.image_bytes * images + 2 * output_bytes(work, rates)["partial"]
+    samples = 8.0 * work.neurons * min(2 * work.sample + 256, work.images)
+    return rates.image_bytes * images + output_bytes(work, rates)["partial"] + samples
 
 
 def fewer(work: Work, done: int) -> Work:

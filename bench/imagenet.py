@@ -1,0 +1,82 @@
+"""ImageNet and ResNet-50 on 1, 8 and 64 GPUs, by the model of `build --plan`: the table of deploy/imagenet.md.
+
+    python -m bench.imagenet
+
+No card was at hand: what a GPU does is assumed below, what a core does was measured on the machine of bench/RESULTS.md.
+`build --plan` on a machine of the cluster measures both.
+"""
+
+from __future__ import annotations
+
+from jobs.forecast import Rates, Work, distinct, forecast, moved_bytes, output_bytes
+from jobs.predicted import size
+from jobs.progress import duration
+
+NEURONS, LAYERS, CLASSES, DIMENSIONS, IMAGES = 26_560, 70, 1000, 2048, 1_281_167
+DECODE_THREADS = 14
+DECODE_SECONDS = 7.6e-3
+"""Of a core an image: decoding and resizing (measured)."""
+GPU_IMAGES = 2000.0
+"""Images/s of ResNet-50 in bfloat16 with all statistics on a data-centre GPU (assumed)."""
+GPU_EXAMPLES = 400.0
+"""Examples/s of the harvest with three kinds of projection on such a GPU (assumed)."""
+
+SCAN = min(DECODE_THREADS / DECODE_SECONDS, GPU_IMAGES)
+RATES = Rates(
+    together=1,
+    scan=SCAN,
+    harvest=GPU_EXAMPLES,
+    decode_cpu=DECODE_SECONDS,
+    network=1 / GPU_IMAGES,
+    waiting=max(1 / SCAN - 1 / GPU_IMAGES, 0.0),
+    storage=10_000.0,
+    start=30.0,
+    plan=60.0,
+    fold=0.15,
+    codes=1.0,
+    hash=5e8,
+    image_bytes=110e3,
+    thumbnail_bytes=5e3,
+    picture_bytes=13e3,
+    partial_bytes=42e6,
+    memory=12 * 10**9,
+    driver_memory=4 * 10**9,
+)
+STRONGEST, SPREAD = 2 * 9 * NEURONS, 10 * NEURONS
+WORK = Work(
+    images=IMAGES,
+    left=IMAGES,
+    unit_size=1024,
+    neurons=NEURONS,
+    layers=LAYERS,
+    classes=CLASSES,
+    sample=4096,
+    dimensions=DIMENSIONS,
+    half_codes=True,
+    examples=STRONGEST + SPREAD,
+    harvest_images=distinct(IMAGES, STRONGEST, SPREAD, 4096),
+)
+
+
+def table() -> str:
+    """The table, as Markdown."""
+    lines = [
+        "| GPUs | scan | harvest | start, merge, codes, publish | all | GPU-hours of scan and harvest | read |"
+        " written | moved between machines |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for gpus in (1, 8, 64):
+        f = forecast(WORK, RATES, gpus)
+        parallel = f.seconds["scan"] + f.seconds["harvest"]
+        sizes = output_bytes(WORK, RATES)
+        winners = 40 * WORK.examples  # the only thing that the driver sends: winners, once
+        lines.append(
+            f"| {gpus} | {duration(f.seconds['scan'])} | {duration(f.seconds['harvest'])} "
+            f"| {duration(f.total - parallel)} | {duration(f.total)} | {parallel * gpus / 3600:.1f} "
+            f"| {size(moved_bytes(WORK, RATES))} | {size(sizes['all'] + sizes['partial'])} | {size(winners)} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
