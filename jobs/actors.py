@@ -102,7 +102,7 @@ class Work:
         return self._scanner.done
 
 
-@ray.remote(max_restarts=0, concurrency_groups={"status": 1})  # type: ignore[untyped-decorator]
+@ray.remote(max_restarts=0, concurrency_groups={"status": 1})
 class Worker:
     """`Work` as a Ray actor."""
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -79,7 +80,8 @@ def make_pool(plan: Plan, workers: Workers) -> Pool:
     """A pool of workers that all know the plan."""
     shared = ray.put(plan)
     said = {name: os.environ[name] for name in SAID if name in os.environ}
-    options = Worker.options(
+    worker: Any = Worker
+    options = worker.options(
         num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus, runtime_env={"env_vars": said} if said else None
     )
     return Pool(lambda: options.remote(shared, workers.decode_threads), workers.count, plan.settings.retries)

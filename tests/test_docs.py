@@ -1,6 +1,6 @@
 """The README cannot drift: its options and routes are made from the code, and its commands are run.
 
-    python -m tests.test_docs    writes the generated parts anew
+python -m tests.test_docs    writes the generated parts anew
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def options() -> str:
         flag = f"-{setting.name}" if len(setting.name) == 1 else f"--{setting.name.replace('_', '-')}"
         default = "" if setting.default is MISSING else setting.default
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
-        rows.append(f"| `{flag}` | {f'`{shown}`' if shown else ''} | {setting.metadata['help']} |".replace("|  |", "| |"))
+        rows.append(
+            f"| `{flag}` | {f'`{shown}`' if shown else ''} | {setting.metadata['help']} |".replace("|  |", "| |")
+        )
     return "\n".join(rows)
 
 

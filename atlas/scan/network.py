@@ -61,7 +61,7 @@ def import_torchvision() -> ModuleType:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                import torchvision
+                importlib.import_module("torchvision")
             except RuntimeError:
                 for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
                     del sys.modules[name]

@@ -22,9 +22,7 @@ PICTURE = pa.struct(
 """One read of `length` bytes at `offset` of `pictures/<pack>` is an image file; `why` says why there is none."""
 
 YX = pa.struct([("y", pa.int32()), ("x", pa.int32())])
-EVIDENCE = pa.struct(
-    [(name, pa.float32()) for name in ("keeps", "loses", "keeps_random", "loses_random")]
-)
+EVIDENCE = pa.struct([(name, pa.float32()) for name in ("keeps", "loses", "keeps_random", "loses_random")])
 EVIDENCES = pa.struct([(kind, EVIDENCE) for kind in PROJECTIONS])
 TRUST = pa.struct([*((field.name, field.type) for field in EVIDENCE), ("score", pa.float32()), ("n", pa.int32())])
 TRUSTS = pa.struct([(kind, TRUST) for kind in PROJECTIONS])
@@ -95,7 +93,7 @@ LAYERS = _table(
         column("width", pa.int32(), "width of the map at the build's crop", "position"),
         column("field_size", YX, "size of the receptive field", "input pixel"),
         column("field_stride", YX, "step of the receptive field from one position to the next", "input pixel"),
-        column("field_start", YX, "first input pixel of the field of position 0; negative in the padding", "input pixel"),
+        column("field_start", YX, "first input pixel that position 0 sees; negative in the padding", "input pixel"),
         column("whole_input", pa.bool_(), "every position can see the whole input"),
         column("rectified", pa.bool_(), "a rectifier follows"),
         column("trust", TRUSTS, "median over its neurons of the evidence for each kind of picture", null=True),
@@ -144,7 +142,7 @@ EXAMPLES = _table(
         *(_picture(kind, f"{kind} projection, on the same box as the crop") for kind in PROJECTIONS),
         _picture("gradient_max", "channel maximum of the absolute gradient (Simonyan et al. 2014)"),
         _picture("occlusion", "response where a grey square hides the image (Zeiler & Fergus 2014)"),
-        column("evidence", EVIDENCES, "how much of the response the marked fifth of the field keeps and loses", null=True),
+        column("evidence", EVIDENCES, "what the marked fifth of the field keeps and loses", null=True),
         column("duplicate_of", pa.int64(), "image_id of an earlier example of this side that is nearly the same image",
                null=True),
     ]

@@ -91,7 +91,7 @@ def _rebatched(file: pq.ParquetFile, names: list[str], rows: int) -> Iterator[pa
 def read_about(folder: Folder) -> dict[str, Any]:
     """The contents of `atlas.json`. Raises `FolderError` where the folder is not a sealed atlas of this format."""
     if not folder.exists(layout.SUMS):
-        raise FolderError(f"{folder.location}: not a sealed atlas ({layout.SUMS} is missing); expected what build makes")
+        raise FolderError(f"{folder.location}: not a sealed atlas ({layout.SUMS} is missing); build it first")
     try:
         about = json.loads(folder.get(layout.ATLAS))
         version = about["format_version"]
