@@ -45,7 +45,7 @@ def signed(values: NDArray[Any], size: tuple[int, int]) -> Drawn | None:
     if not scale:
         return None
     pixels = np.rint(127.5 + 127.5 * np.clip(values / scale, -1, 1)).astype(np.uint8)
-    return Drawn(_encoded(pixels.transpose(1, 2, 0), size), scale)
+    return Drawn(encoded(pixels.transpose(1, 2, 0), size), scale)
 
 
 def magnitude(values: NDArray[Any], size: tuple[int, int]) -> Drawn | None:
@@ -55,10 +55,10 @@ def magnitude(values: NDArray[Any], size: tuple[int, int]) -> Drawn | None:
     if not scale:
         return None
     pixels = np.rint(255 * np.clip(largest / scale, 0, 1)).astype(np.uint8)
-    return Drawn(_encoded(pixels, size), scale)
+    return Drawn(encoded(pixels, size), scale)
 
 
-def _encoded(pixels: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
+def encoded(pixels: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
     """(h, w) or (h, w, 3) enlarged to `size` without smoothing, so that blocks lie on the crop's pixels."""
     image = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST).convert("RGB")
     out = io.BytesIO()
