@@ -227,6 +227,7 @@ function spots() {
 /** A form of choices takes effect at once; what is empty stays out of the URL. */
 function liveForms() {
   for (const form of document.querySelectorAll("form[data-live]")) {
+    form.classList.toggle("live", !form.querySelector("input")); // nothing to press a button for
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (!form.reportValidity()) return;
