@@ -3,8 +3,8 @@
 The part of the field inside the image is laid out in cells of `stride` pixels, an eighth of the field's longer side; a
 square of the data's mean colour, two cells wide or a quarter of the field, is centred on one cell after another, and
 the network runs again on the aligned crop (`atlas.harvest.aligned`). The unit of a linear layer is a neuron like
-others, so a class score is the last layer's. Deviation from the paper: the square is a part of the field, as fields
-here are from 3 pixels to the whole image; the paper's is fixed.
+others; `class_scores` is the network's output as a layer. Deviation from the paper: the square is a part of the field,
+as fields here are from 3 pixels to the whole image; the paper's is fixed.
 
 The picture lies on the box of the crop, pixel by pixel, so its colour scale is not drawn beside it but stored: `scale`
 is the largest change of the response, in its unit. `COLOURS` run from a rise by `scale` (dark blue) over no change
@@ -32,7 +32,7 @@ from atlas.harvest.projections import Example, Responses, as_in_a_run, rows_for
 from atlas.harvest.rules import RULES
 from atlas.scan.statistics import Ints
 from atlas.store.pictures import PackWriter, missing
-from atlas.types import Layer
+from atlas.types import Axis, Field, Layer
 
 CELLS = 8
 """Cells along the longer side of a field, about."""
@@ -99,6 +99,12 @@ def layout_of(crop: Crop, height: int, width: int) -> Layout:
     rows, columns, _, _ = crop.inside(height, width)
     longer = max(min(crop.field_height, height), min(crop.field_width, width))
     return Layout(rows.stop - rows.start, columns.stop - columns.start, max(1, round(longer / CELLS)))
+
+
+def class_scores(classes: int, height: int, width: int) -> Layer:
+    """The network's own output as a layer whose neurons are the class scores, also where no linear layer gives them."""
+    field = Field(Axis(height, 0, 0), Axis(width, 0, 0), whole_input=True)
+    return Layer(0, "class scores", "linear", classes, 1, 1, field, rectified=False, module="")
 
 
 def occlusion_maps(

@@ -19,6 +19,7 @@ from atlas.harvest.occlusion import (
     WHY_NOTHING,
     Layout,
     OcclusionSettings,
+    class_scores,
     draw_falls,
     falls,
     layout_of,
@@ -117,6 +118,23 @@ def test_a_map_depends_on_its_example_alone(module: nn.Module, layers: list[Laye
         (alone,) = occlusion_maps(module, layer, crops, images, [example], 8)
         assert alone.response == together[index].response
         assert np.array_equal(alone.hidden, together[index].hidden)
+
+
+def test_class_scores(module: nn.Module, layers: list[Layer], images: Images) -> None:
+    """The network's output is a layer like its last one; where pooling gives the scores, it is the only one."""
+    scores = class_scores(4, SIZE, SIZE)
+    examples = [Example(0, 3, 0, 0), Example(1, 0, 0, 0, -1)]
+    found, expected = (
+        list(occlusion_maps(module, layer, geometry(layer, SIZE, SIZE), images, examples, 16))
+        for layer in (scores, layers[-1])
+    )
+    for a, b in zip(found, expected, strict=True):
+        assert a.response == b.response
+        assert np.array_equal(a.hidden, b.hidden)
+    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    (only,) = occlusion_maps(pooled, scores, geometry(scores, SIZE, SIZE), images, examples[:1], 16)
+    with torch.no_grad():
+        assert only.response == pytest.approx(float(pooled(images.normalise(images.pixels[:1]))[0, 3]), abs=1e-6)
 
 
 def test_every_call_has_a_fixed_shape(module: nn.Module, layers: list[Layer], images: Images) -> None:
