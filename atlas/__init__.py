@@ -2,8 +2,8 @@
 
     images ─► scan ─► merge ─► harvest ─► codes ─► sealed folder ─► read
 
-`atlas.scan` runs the network over every image, a unit at a time, and folds the partial results; `atlas.harvest` runs the
-winners once more, cuts them to their field and draws them back; `atlas.codes` makes the index and the map;
+`atlas.scan` runs the network over every image, a unit at a time, and folds the partial results; `atlas.harvest` runs
+the winners once more, cuts them to their field and draws them back; `atlas.codes` makes the index and the map;
 `atlas.store` is the folder's format; `atlas.read` reads a sealed folder. Importing this imports nothing heavy.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["open"]
 
 
-def open(location: str | Path, *, verify: bool = True) -> Atlas:
+def open(location: str | Path, *, verify: bool = True) -> Atlas:  # noqa: A001
     """A sealed atlas: `.neurons`, `.examples`, … are DuckDB relations, methods mirror the commands.
 
     `verify`: the tables and the index are compared with SHA256SUMS first. Raises `FolderError`.
