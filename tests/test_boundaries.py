@@ -1,0 +1,82 @@
+"""Who may know whom: rooms by their imports, processes by what they load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FORBIDDEN = {
+    "atlas/read": ("torch", "ray", "fastapi", "atlas.scan", "atlas.harvest", "jobs", "api"),
+    "atlas/store": ("torch", "ray", "fastapi", "atlas.read", "atlas.scan", "atlas.harvest", "atlas.codes", "jobs"),
+    "atlas/codes": ("torch", "ray", "fastapi", "atlas.scan", "atlas.harvest", "jobs", "api"),
+    "atlas/scan": ("ray", "fastapi", "atlas.read", "atlas.harvest", "jobs", "api"),
+    "atlas/harvest": ("ray", "fastapi", "atlas.read", "jobs", "api"),
+    "atlas": ("ray", "fastapi", "starlette", "jobs", "api"),
+    "api": ("torch", "torchvision", "ray", "jobs", "atlas.scan", "atlas.harvest", "atlas.codes", "atlas.store"),
+    "jobs": ("starlette",),
+}  # fmt: skip
+"""Folder: what none of its files may import, anywhere in the file."""
+HEAVY = ("torch", "torchvision", "ray", "fastapi", "duckdb", "faiss", "pyarrow", "numpy", "PIL", "scipy", "sklearn")
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of all modules that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("folder", sorted(FORBIDDEN))
+def test_imports_of_each_room(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imports(path):
+            crossed = [f for f in FORBIDDEN[folder] if name == f or name.startswith(f"{f}.")]
+            assert not crossed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level packages loaded by a fresh process that runs `code`."""
+    script = f"{code}\nimport sys\nprint(' '.join(sorted({{n.partition('.')[0] for n in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def modules(folder: str) -> list[str]:
+    """Names of all modules in a folder."""
+    paths = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / folder).rglob("*.py"))
+    return sorted(".".join(path.parts).removesuffix(".__init__") for path in paths if path.name != "build.py")
+
+
+def test_importing_atlas_imports_nothing_heavy() -> None:
+    assert not loaded("import atlas") & set(HEAVY)
+
+
+def test_atlas_loads_neither_ray_nor_fastapi() -> None:
+    code = "\n".join(f"import {name}" for name in modules("atlas"))
+    assert not loaded(code) & {"ray", "fastapi", "starlette", "jobs", "api"}
+
+
+def test_the_service_loads_neither_torch_nor_ray() -> None:
+    code = "\n".join(f"import {name}" for name in modules("api"))
+    assert not loaded(code) & {"torch", "torchvision", "ray", "jobs"}
+
+
+def test_reading_loads_no_torch() -> None:
+    names = [name for room in ("read", "store", "codes") for name in modules(f"atlas/{room}")]
+    assert not loaded("\n".join(f"import {name}" for name in names)) & {"torch", "ray", "fastapi"}
+
+
+def test_help_loads_no_torch_and_no_ray() -> None:
+    code = "import sys\nfrom jobs.cli import main\ntry:\n    main(['build', '--help'])\nexcept SystemExit:\n    pass"
+    assert not loaded(code) & {"torch", "ray"}
