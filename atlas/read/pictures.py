@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import weakref
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from atlas.store import layout
 
 _PACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.tar")
 _BLOCK = 256  # places a read
+_OPEN = 128  # packs that are open at a time
 _ENTRY = np.dtype([("offset", "<i8"), ("length", "<u4"), ("crc32", "<u4")])
 _REST = np.dtype([("length", "<u4"), ("crc32", "<u4")])
 _WHERE = (("offset", "<i8"), ("length", "<i8"), ("crc32", "<u4"))
@@ -64,7 +67,9 @@ class Packs:
         self._keys: list[Array] = []
         self._rests: list[Array] = []
         self._ends: Array = np.zeros(1, np.int64)
+        self._lock = threading.Lock()
         self._files: dict[str, int] = {}
+        self._closing = weakref.finalize(self, _close, self._files)
         self._sparse: dict[int, Array] = {}
 
     def columns(self, column: Any) -> Columns:
@@ -153,7 +158,8 @@ class Packs:
         if crc32 is None:
             raise NotFoundError(f"picture {pack}/{offset}-{length}: no such picture; expected one that a table names")
         try:
-            body = os.pread(self._open(pack), length, offset)
+            with self._lock:
+                body = os.pread(self._open(pack), length, offset)
         except OSError as error:
             raise PictureError(f"picture {pack}/{offset}-{length} cannot be read ({error.strerror})") from None
         if len(body) != length or zlib.crc32(body) != crc32:
@@ -184,6 +190,8 @@ class Packs:
         descriptor = self._files.get(pack)
         if descriptor is None:
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+            if len(self._files) >= _OPEN:
+                os.close(self._files.pop(next(iter(self._files))))
             descriptor = self._files[pack] = os.open(self._folder / pack, flags)
         return descriptor
 
@@ -192,10 +200,13 @@ class Packs:
         return [name for name in self.packs.texts[1:] if name is not None]
 
     def close(self) -> None:
-        for descriptor in self._files.values():
-            os.close(descriptor)
-        self._files.clear()
+        self._closing()
         self._index.close()
+
+
+def _close(files: dict[str, int]) -> None:
+    while files:
+        os.close(files.popitem()[1])
 
 
 def none(value: float) -> float | None:

@@ -11,11 +11,12 @@ import ctypes
 import os
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,12 @@ Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 
-def scratch() -> BinaryIO:
-    """A temporary file without a name. Raises `FolderError` where there is no room for one."""
+def scratch() -> int:
+    """Descriptor of a temporary file without a name. Raises `FolderError` where there is no room for one."""
     where = os.environ.get("NEURON_ATLAS_SPOOL") or None
     try:
-        return tempfile.TemporaryFile(dir=where, prefix="neuron-atlas-", buffering=0)
+        with tempfile.TemporaryFile(dir=where, prefix="neuron-atlas-") as file:
+            return os.dup(file.fileno())
     except OSError as error:
         raise FolderError(
             f"temporary files cannot be made ({error.strerror}); set NEURON_ATLAS_SPOOL to a folder with room"
@@ -72,6 +74,7 @@ class Records:
         self._count: Array = np.zeros(groups, np.uint32)
         self._order: tuple[Array, Array] | None = None
         self._file = scratch()
+        self._closing = weakref.finalize(self, os.close, self._file)
 
     def append(self, group: Array, rows: Array) -> None:
         """Adds rows, `group[i]` the group of row i. The rows of a group must follow one another.
@@ -94,7 +97,7 @@ class Records:
         try:
             body = np.ascontiguousarray(rows).view(np.uint8).data
             while len(body):
-                body = body[self._file.write(body) :]
+                body = body[os.write(self._file, body) :]
         except OSError as error:
             raise FolderError(
                 f"{self._table}: no room for temporary files ({error.strerror}); set NEURON_ATLAS_SPOOL"
@@ -107,7 +110,7 @@ class Records:
     def span(self, first: int, count: int) -> Array:
         """`count` records from number `first` on, counted over all groups in the order they were added."""
         size = self.dtype.itemsize
-        return np.frombuffer(os.pread(self._file.fileno(), count * size, first * size), self.dtype)
+        return np.frombuffer(os.pread(self._file, count * size, first * size), self.dtype)
 
     def count(self, group: int) -> int:
         """Number of records of a group."""
@@ -127,7 +130,7 @@ class Records:
         return np.asarray(order[np.searchsorted(first, numbers, "right") - 1])
 
     def close(self) -> None:
-        self._file.close()
+        self._closing()
 
 
 class Words:

@@ -32,3 +32,25 @@ def serving(app: Any) -> Iterator[str]:
         server.should_exit = True
         thread.join(timeout=10)
         listener.close()
+
+
+def raw(address: str, request: bytes, timeout: float = 10) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to bytes that no client library would send."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
+        connection.sendall(request)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            more = connection.recv(65536)
+            if not more:
+                break
+            received += more
+        head, _, body = received.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        while len(body) < int(headers.get("content-length", "0")):
+            more = connection.recv(65536)
+            if not more:
+                break
+            body += more
+    return int(lines[0].split(" ")[1]), headers, body

@@ -1,0 +1,275 @@
+"""Bad requests get a 4xx of one shape, quickly; nothing leaks; no pixel leaves where none may."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.app import create_app
+from api.gate import LONGEST_TARGET
+from tests.api.conftest import ODD
+from tests.api.serving import raw, serving
+
+A = "/api/v1/atlases/plain"
+SECRETS = ("/tmp/", "/work", "Traceback", ".py", "site-packages", "/root", "passwd:")
+
+
+@pytest.fixture(scope="module")
+def address(service: httpx.Client) -> str:
+    return str(service.base_url).rstrip("/")
+
+
+def refused(status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    """Asserts the one shape of errors, and that it tells nothing about this machine."""
+    assert 400 <= status < 500, (status, body)
+    assert headers["content-type"] == "application/problem+json"
+    said: dict[str, Any] = json.loads(body)
+    assert set(said) == {"type", "title", "status", "detail"}
+    assert said["status"] == status
+    assert "\n" not in said["detail"]
+    assert not [secret for secret in SECRETS if secret in body.decode()], body
+    return said
+
+
+UP = ("..", "%2e%2e", "%2E%2E", ".%2e", "%252e%252e", "..%2f..", "..%5c..", "%c0%ae%c0%ae", "%00", "..;", "....//", "%ff%fe",
+      "..%00", "~", "%2e%2e%2f%2e%2e%2fetc%2fpasswd")  # fmt: skip
+PLACES = (
+    "/api/v1/atlases/{}", A + "/layers/{}", A + "/layers/{}/neurons", A + "/layers/{}/filters", A + "/neurons/{}/0",
+    A + "/neurons/conv1/{}", A + "/images/{}", A + "/images/{}/neighbours", A + "/images/{}/thumbnail",
+    A + "/images/{}/picture", A + "/classes/{}", A + "/pictures/{}/512-100", A + "/pictures/harvest-000000.tar/{}", "/{}",
+    "/plain/layers/{}", "/plain/neurons/conv1/{}", "/plain/images/{}", "/static/{}", "/{}/{}/{}", A + "/{}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_traversal_leads_nowhere(address: str, place: str) -> None:
+    for up in UP:
+        target = place.replace("{}", up)
+        refused(*raw(address, f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+        deep = place.replace("{}", "/".join([up] * 6) + "/etc/passwd")
+        refused(*raw(address, f"GET {deep} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+
+
+NUMBERS = ("-1", "+5", "1_000", "%D9%A3", "NaN", "nan", "inf", "1e3", "0x1", "01", "1.0", "", "%201", "1%20", "9" * 19, "9" * 400,
+           "null", "true", "1,2", "[1]", "%EF%BC%91")  # fmt: skip
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_that_are_not_canonical_are_refused(address: str, number: str) -> None:
+    for place in ("/images/{}", "/neurons/conv1/{}", "/classes/{}", "/images/{}/neighbours", "/images/{}/thumbnail",
+                  "/pictures/harvest-000000.tar/{}-5", "/pictures/harvest-000000.tar/512-{}"):  # fmt: skip
+        for base in (A, "/plain"):
+            if base == "/plain" and ("pictures" in place or "thumbnail" in place):
+                continue
+            target = base + place.replace("{}", number)
+            refused(*raw(address, f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+    for query in ("/images?limit={}", "/images/5/neighbours?k={}", "/images?class={}"):
+        if number != "":
+            refused(*raw(address, f"GET {A}{query.replace('{}', number)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/images?limit=5&limit=5", "/images?nope=1", "/images?cursor=AAAA", "/images?cursor=%00", "/layers?x", "/images?%ff=1",
+        "/layers/nope", "/neurons/conv1/999", "/images/0", "/images/99999", "/classes/99", "/nope", "/map?kind=nope",
+        "/layers/conv1/neurons?sort=nope", "/layers/conv1/neurons?dead=maybe", "/layers/conv1/neurons?order=", "/search?q=%ff",
+        "/pictures/nope.tar/0-1", "/pictures/harvest-000000.tar/513-100", "/pictures/harvest-000000.tar/512",
+        "/search?q=" + "x" * 201, "/neurons/conv1/0?x=1", "/images/5/thumbnail?w=1", "/layers/conv1/",
+    ],
+)  # fmt: skip
+def test_unknown_and_repeated_are_refused(address: str, target: str) -> None:
+    if target.endswith("order="):
+        assert raw(address, f"GET {A}{target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())[0] == 200  # an unfilled form
+        return
+    refused(*raw(address, f"GET {A}{target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+
+
+@pytest.mark.parametrize("size", [LONGEST_TARGET, 16_000, 64_000, 70_000, 200_000])
+def test_long_addresses_are_refused(address: str, size: int) -> None:
+    for begin in ("/", f"{A}/images?cursor=", f"{A}/layers/", "/%2e"):
+        target = begin + "a" * size
+        said = refused(*raw(address, f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+        assert said["status"] == 414
+
+
+def test_a_huge_header_is_refused(address: str) -> None:
+    status, headers, body = raw(address, b"GET / HTTP/1.1\r\nX: " + b"a" * 300_000 + b"\r\n\r\n")
+    assert refused(status, headers, body)["status"] == 400
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
+def test_a_huge_body_is_refused_before_it_is_sent(address: str, method: str) -> None:
+    for target in (f"{A}/neighbours", f"{A}/layers", "/"):
+        head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
+        assert refused(*raw(address, head.encode() + b"x" * 1000))["status"] == 413
+
+
+def test_a_huge_body_that_is_sent_anyway_gets_its_answer(address: str) -> None:
+    answer = httpx.post(f"{address}{A}/neighbours", content=b"x" * 100_000_000, timeout=60)
+    assert answer.status_code == 413
+    pieces = (b"x" * 65536 for _ in range(1600))  # chunked: no length is told
+    answer = httpx.post(f"{address}{A}/neighbours", content=pieces, timeout=60)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("request_", [
+    b"\x00\x01\x02\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
+    b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+    b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", b"\x16\x03\x01\x02\x00",
+])  # fmt: skip
+def test_what_is_not_http_is_refused(address: str, request_: bytes) -> None:
+    refused(*raw(address, request_))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused(service: httpx.Client, method: str) -> None:
+    for path in (f"{A}/layers", "/plain", "/", "/metrics", f"{A}/images/5/thumbnail"):
+        answer = service.request(method, path)
+        refused(answer.status_code, dict(answer.headers), answer.content)
+        assert answer.status_code == 405
+        assert "GET" in answer.headers["allow"]
+    assert service.get(f"{A}/neighbours").status_code == 405
+
+
+def test_refusals_are_quick(address: str) -> None:
+    bad = [
+        f"{A}/images/+5",
+        f"{A}/layers/nope",
+        "/" + "a" * 64_000,
+        f"{A}/images?x=1",
+        "/..%2f..",
+        f"{A}/pictures/x/1-1",
+    ]
+    times = []
+    with httpx.Client(base_url=address) as client:
+        for target in bad * 20:
+            begin = time.perf_counter()
+            client.get(target)
+            times.append(time.perf_counter() - begin)
+    assert statistics.median(times) < 0.020
+
+
+def test_safe_headers_are_on_everything(service: httpx.Client) -> None:
+    for path in ("/", "/plain", f"{A}/layers", "/nope/nope", f"{A}/images/5/thumbnail", "/metrics", "/static/site.css"):
+        headers = service.get(path).headers
+        assert "'unsafe-inline'" not in headers["content-security-policy"]
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_people_get_errors_as_pages(service: httpx.Client) -> None:
+    answer = service.get("/plain/layers/<script>alert(1)</script>", headers={"Accept": "text/html,*/*"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<script>alert" not in answer.text
+    assert (
+        service.get(f"{A}/nope", headers={"Accept": "text/html"}).headers["content-type"] == "application/problem+json"
+    )
+
+
+def test_odd_names_are_text(service: httpx.Client) -> None:
+    pages = [item["page"] for item in service.get("/api/v1/atlases/odd%2Fatlas/layers").json()["items"]]
+    assert len(pages) == len(ODD)
+    for page in [*pages, "/odd%2Fatlas", "/odd%2Fatlas/search?q=script"]:
+        text = service.get(page).text
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;" in text or "script" not in page
+
+
+# A token
+
+
+@pytest.fixture(scope="module")
+def guarded(atlases: Path) -> Iterator[str]:
+    with serving(create_app([atlases / "plain"], token="s3cret-token")) as address:
+        yield address
+
+
+def test_nothing_without_the_token(guarded: str) -> None:
+    for path in (
+        "/",
+        "/plain",
+        f"{A}/layers",
+        f"{A}/images/5/thumbnail",
+        "/metrics",
+        "/static/site.css",
+        "/nope",
+        "/api/v1/health",
+    ):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer"}, {"Authorization": "s3cret-token"},
+                        {"Authorization": "Basic !!!"}, {"Authorization": "Bearer s3cret-token2"}):  # fmt: skip
+            answer = httpx.get(guarded + path, headers=headers)
+            assert refused(answer.status_code, dict(answer.headers), answer.content)["status"] == 401
+            assert answer.headers["www-authenticate"].startswith("Basic")
+    assert httpx.get(f"{guarded}/livez").text == "ok\n"
+
+
+def test_all_with_the_token(guarded: str) -> None:
+    basic = base64.b64encode(b"anyone:s3cret-token").decode()
+    for header in ("Bearer s3cret-token", "bearer s3cret-token", f"Basic {basic}"):
+        assert httpx.get(f"{guarded}/plain", headers={"Authorization": header}).status_code == 200
+    answer = httpx.get(f"{guarded}{A}/images/5/thumbnail", headers={"Authorization": "Bearer s3cret-token"})
+    assert answer.headers["cache-control"].startswith("private")
+
+
+# No pictures
+
+
+def test_without_pictures_no_pixel_leaves(atlases: Path, service: httpx.Client) -> None:
+    example = service.get(f"{A}/neurons/conv1/0").json()["examples"]["max"][0]
+    pictures = [example[kind]["url"] for kind in ("crop", "guided", "gradient_max", "occlusion", "thumbnail", "whole")]
+    pictures.append(service.get(f"{A}/layers/conv1/filters").json()["items"][0]["picture"]["url"])
+    with serving(create_app([atlases / "plain"], pictures=False)) as address, httpx.Client(base_url=address) as client:
+        for url in pictures:
+            answer = client.get(url)
+            assert refused(answer.status_code, dict(answer.headers), answer.content)["status"] == 403
+        todo, seen = ["/api/v1/atlases", "/", f"{A}/neurons/conv1/0", "/plain/neurons/conv1/0", f"{A}/map"], set()
+        while todo and len(seen) < 150:
+            path = todo.pop(0)
+            if path in seen or path in pictures:
+                continue
+            seen.add(path)
+            answer = client.get(path)
+            assert not answer.headers["content-type"].startswith("image/") or path.startswith("/static/")
+            assert not answer.content.startswith((b"\x89PNG", b"\xff\xd8\xff"))
+            assert "/pictures/" not in answer.text
+            assert "/thumbnail" not in answer.text
+            if answer.headers["content-type"] == "application/json":
+                todo += _strings(answer.json())
+        neuron = client.get(f"{A}/neurons/conv1/0").json()
+        assert neuron["examples"]["max"][0]["crop"]["why"] == "pictures are not served"
+        assert neuron["examples"]["max"][0]["box"] == example["box"]
+        assert len(client.get(f"{A}/map").json()["x"]) == 40
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [link for each in value.values() for link in _strings(each)]
+    if isinstance(value, list):
+        return [link for each in value for link in _strings(each)]
+    return [value] if isinstance(value, str) and value.startswith("/") and "{" not in value else []
+
+
+def test_pipelined_requests_are_answered_in_order(address: str) -> None:
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"GET /nope/x HTTP/1.1\r\nConnection: close\r\n\r\n"
+        )
+        received = b""
+        while more := connection.recv(65536):
+            received += more
+    assert received.count(b"HTTP/1.1 200") == 3
+    assert received.rindex(b"HTTP/1.1 200") < received.index(b"HTTP/1.1 404")
