@@ -11,10 +11,12 @@ import gc
 import ipaddress
 import os
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -34,6 +36,7 @@ WRITE_SECONDS = 30.0
 """How long an answer may wait for a client that does not read."""
 KEEP_ALIVE_SECONDS = 60
 DRAIN_SECONDS = 30
+_BACKLOG = 4096
 LARGEST_HEADER = 1 << 18  # bytes
 RESERVED_FILES = 256
 """Open files that are kept for packs, tables and logs."""
@@ -190,12 +193,15 @@ def checked_token(host: str, token: str | None) -> str | None:
 
 def bound(host: str, port: int) -> socket.socket:
     """A socket at the address. Raises `SettingsError` where it cannot be had."""
+    found = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except (OSError, OverflowError) as error:
+        if found is not None:
+            found.close()
         raise SettingsError(f"--host {host} --port {port}: cannot be bound ({error}); give another") from None
     return found
 
@@ -204,9 +210,18 @@ def configuration(app: ASGIApp) -> uvicorn.Config:
     """How uvicorn serves the application."""
     return uvicorn.Config(
         app, http=Connection, ws="none", loop="uvloop", lifespan="on", log_level="warning", access_log=False,
-        server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, backlog=4096,
+        server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, backlog=_BACKLOG,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )  # fmt: skip
+
+
+class _Server(uvicorn.Server):
+    """Ends in good order when it is told to: a signal is not raised again once all is answered."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
 
 def _say(address: str) -> None:
@@ -232,10 +247,11 @@ def serve(
     app = create_app(dirs, token=token, pictures=pictures, log=sys.stdout.buffer)
     gc.collect()
     gc.freeze()  # what was laid out lives as long as the process
+    listening.listen(_BACKLOG)
     shown, number = listening.getsockname()[:2]
     (ready or _say)(f"http://{f'[{shown}]' if ':' in shown else shown}:{number}/")
     try:
-        uvicorn.Server(configuration(app)).run(sockets=[listening])
+        _Server(configuration(app)).run(sockets=[listening])
     except KeyboardInterrupt:
         pass
     finally:

@@ -35,11 +35,11 @@ SERVE = "import sys; from api.server import serve; serve(sys.argv[2:], port=int(
 
 
 def large(neurons: int) -> constructed.Shape:
-    """Many neurons; 30 layers; 20,000 images of 100 classes with codes of 512 values."""
+    """Many neurons in 30 layers; 60,000 images of 100 classes with codes of 64 values, as CIFAR-10 has."""
     each = neurons // 30
     layers = tuple((f"features.{i}.conv", each + (neurons - 30 * each if i == 0 else 0)) for i in range(30))
     classes = tuple(f"class {i}" for i in range(100))
-    return constructed.Shape("large", layers, images=20_000, classes=classes, dimensions=512, sparse=True)
+    return constructed.Shape("large", layers, images=60_000, classes=classes, dimensions=64, sparse=True)
 
 
 def real() -> constructed.Shape:
