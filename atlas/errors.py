@@ -1,16 +1,17 @@
 """What can go wrong, in words for people.
 
-    AtlasError                      any of these; `str()` is one line: the value, what was expected, how to mend it
-    ├── InputError                  wrong input: exit 2, nothing was started, nothing was written
-    │   ├── NetworkError            the network, its weights, or a layer name
-    │   │   └── GeometryError       a network whose receptive fields are not one affine box a layer
-    │   ├── SourceError             a source of images that cannot be listed
-    │   └── SettingsError           an option or a key of the settings file
-    ├── JobError                    stopped part-way: exit 3, the same command goes on
-    ├── ImageError                  one image that cannot be used: a row of quarantine.parquet (`reason`, `detail`)
-    └── FolderError                 a folder that is not a sound atlas: it is refused by name
-        ├── NotFoundError           a layer, neuron, image, class or picture that the atlas does not have
-        └── PictureError            a picture whose bytes are not what the tables say
+AtlasError                      any of these; `str()` is one line: the value, what was expected, how to mend it
+├── InputError                  wrong input: exit 2, nothing was started, nothing was written
+│   ├── NetworkError            the network, its weights, or a layer name
+│   │   └── GeometryError       a network whose receptive fields are not one affine box a layer
+│   ├── SourceError             a source of images that cannot be listed
+│   └── SettingsError           an option or a key of the settings file
+├── JobError                    stopped part-way: exit 3, the same command goes on
+│   └── DeviceMemoryError       the device's memory is too small for the batch
+├── ImageError                  one image that cannot be used: a row of quarantine.parquet (`reason`, `detail`)
+└── FolderError                 a folder that is not a sound atlas: it is refused by name
+    ├── NotFoundError           a layer, neuron, image, class or picture that the atlas does not have
+    └── PictureError            a picture whose bytes are not what the tables say
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class SettingsError(InputError):
 
 class JobError(AtlasError):
     """The job stopped part-way; the same command goes on from what is done."""
+
+
+class DeviceMemoryError(JobError):
+    """The device's memory is too small for the batch."""
 
 
 class ImageError(AtlasError):

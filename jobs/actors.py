@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import ray
 
-from atlas.errors import JobError
+from atlas.errors import DeviceMemoryError, JobError
 from atlas.store import layout
 from atlas.store.files import Folder
 from jobs.plan import Plan, read_rows, read_unit
@@ -24,6 +26,20 @@ class Outcome:
     report: Any
 
 
+@contextmanager
+def _memory(plan: Plan) -> Iterator[None]:
+    """Says in words that the device's memory is too small; torch's own words fill a page."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise DeviceMemoryError(
+            f"the memory of {plan.settings.device} is too small for --batch-size {plan.settings.batch_size}; "
+            "nothing else may use the device, or build into a new folder with a smaller batch"
+        ) from None
+
+
 class Work:
     """What a worker does, with or without Ray: scans units and harvests units."""
 
@@ -31,12 +47,14 @@ class Work:
         import torch
 
         from atlas.harvest.drawn import ProjectionSettings
+        from atlas.harvest.occlusion import OcclusionSettings
         from atlas.harvest.unit import Harvester, HarvestSettings
-        from atlas.scan import network, respond
+        from atlas.scan import decode, network, nvjpeg, respond
         from atlas.scan.feed import Feed
         from atlas.scan.unit import Scanner, ScanSettings
 
         settings = plan.settings
+        nvjpeg.check(settings.device, settings.decode)
         torch.set_num_threads(settings.threads)
         device = respond.device_of(settings.device)
         module = respond.prepare(network.build(plan.source).module, device, settings.dtype)
@@ -45,11 +63,14 @@ class Work:
         self._folder = Folder(settings.out)
         bytes_an_image = 3 * plan.preprocessing.crop**2
         ahead = min(max(settings.in_flight_mb * 2**20 // bytes_an_image, 2), 4 * settings.batch_size + decode_threads)
-        feed = Feed(plan.preprocessing, settings.thumbnails, decode_threads, ahead)
+        decoder = nvjpeg.decode if settings.decode == "gpu" else decode.decode
+        feed = Feed(plan.preprocessing, settings.thumbnails, decode_threads, ahead, decoder)
         scan = ScanSettings(
             settings.k, settings.batch_size, settings.unit_size, settings.seed, plan.threshold, plan.half_codes
         )
-        self._scanner = Scanner(module, plan.layers, plan.code, normalise, feed, scan)
+        self._scanner = Scanner(
+            module, plan.layers, plan.code, normalise, feed, scan, in_flight=1 if device.type == "cuda" else 0
+        )
         projections = ProjectionSettings(
             settings.projections,
             settings.projection_sides,
@@ -58,19 +79,24 @@ class Work:
             settings.batch_size,
             settings.seed,
         )
-        harvest = HarvestSettings(settings.batch_size, settings.picture_size, decode_threads, projections)
-        self._harvester = Harvester(module, plan.layers, normalise, plan.preprocessing, harvest)
+        occlusion = OcclusionSettings(
+            settings.occlusion, settings.projection_sides, settings.picture_size, settings.batch_size
+        )
+        harvest = HarvestSettings(settings.batch_size, settings.picture_size, decode_threads, projections, occlusion)
+        self._harvester = Harvester(module, plan.layers, normalise, plan.preprocessing, harvest, decoder)
 
     def scan(self, unit: int) -> Outcome:
         """Scans a unit and commits it."""
         rows = read_unit(self._folder, self._plan, unit)
-        return Outcome(unit, self._scanner.scan(self._folder, unit, rows, {}))
+        with _memory(self._plan):
+            return Outcome(unit, self._scanner.scan(self._folder, unit, rows, {}))
 
     def harvest(self, unit: int, winners: pa.Table) -> Outcome:
         """Harvests a unit of winners and commits it."""
         ids = winners.column("image_id").combine_chunks().unique()
         rows = read_rows(self._folder, self._plan, ids)
-        return Outcome(unit, self._harvester.harvest(self._folder, unit, rows, winners))
+        with _memory(self._plan):
+            return Outcome(unit, self._harvester.harvest(self._folder, unit, rows, winners))
 
     def examine(self, unit: int, chosen: pa.Table) -> Outcome:
         """What is looked at once a network: unit 0 its filters, unit 1 whether pictures depend on its weights."""

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from atlas.errors import JobError
+from atlas.errors import DeviceMemoryError, JobError
 from atlas.harvest import sanity
 from atlas.harvest import unit as harvest_units
 from atlas.harvest.whole import FILTERS, SANITY
@@ -68,6 +68,7 @@ def begin(plan: Plan, manifest: Manifest, earlier: Earlier | None = None) -> str
     """Begins a planned build, or goes on with it; units of an `earlier` atlas are not scanned again."""
     settings = plan.settings
     folder = Folder(settings.out)
+    plan = planning.as_begun(folder, plan)
     state = planning.check_output(folder, plan)
     if state == "sealed":
         say(f"{settings.out}: this atlas is built already; nothing to do")
@@ -78,7 +79,22 @@ def begin(plan: Plan, manifest: Manifest, earlier: Earlier | None = None) -> str
         del manifest
         if earlier:
             earlier.copy_pictures(folder)
-        return run(Build(plan, folder, check, earlier))
+        while True:
+            try:
+                return run(Build(plan, folder, check, earlier))
+            except DeviceMemoryError as error:
+                plan = smaller(folder, plan, error)
+
+
+def smaller(folder: Folder, plan: Plan, error: DeviceMemoryError) -> Plan:
+    """The plan with half the batch, in place of the one before; the error, where a unit is committed already."""
+    batch = plan.settings.batch_size // 2
+    if batch < 1 or plan.settings.unit_size % batch or folder.names("work/scan"):
+        raise error
+    say(f"{' '.join(str(error).split())[:200]}: nothing is committed yet, so it goes on with --batch-size {batch}")
+    plan = planning.with_batch(plan, batch)
+    planning.put_identity(folder, plan)
+    return plan
 
 
 def run(work: Build) -> str:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from atlas.errors import NetworkError, SettingsError
-from atlas.scan import images, layers, network
+from atlas.scan import images, layers, network, nvjpeg
 from atlas.scan.decode import Preprocessing
 from atlas.scan.graph import trace
 from atlas.scan.images import Manifest, hash_key
@@ -47,6 +47,8 @@ class Plan:
     threshold: int
     half_codes: bool
     network: dict[str, str]
+    batch_asked: int | None = None
+    """The batch that was asked for, where the device's memory was too small for it and nothing was committed yet."""
 
     @property
     def neurons(self) -> int:
@@ -63,12 +65,16 @@ class Plan:
         for name in (*paths, *asdict(self.preprocessing)):
             kept.pop(name)
         kept |= {f"preprocessing_{k}": v for k, v in asdict(self.preprocessing).items()}
+        if self.batch_asked:
+            kept["batch_asked"] = self.batch_asked
         kept |= {"manifest": self.manifest_digest, "count": self.count, **self.network}
         return dict(json.loads(json.dumps(kept)))
 
 
 def make_plan(settings: Settings) -> tuple[Plan, Network, Manifest]:
     """Lists the images, loads the network, finds its layers. Raises `InputError`; writes nothing."""
+    if not settings.address:  # on a cluster the workers find out
+        nvjpeg.check(settings.device, settings.decode)
     source = network.fetch(settings.network, settings.weights)
     loaded = network.build(source)
     preprocessing = resolve_preprocessing(settings, loaded.preprocessing)
@@ -118,6 +124,24 @@ def sample_threshold(table: pa.Table, seed: int, sample: int) -> int:
     return int(np.partition(hashes, candidates)[candidates])
 
 
+def with_batch(plan: Plan, batch: int) -> Plan:
+    """The plan with another batch than was asked for."""
+    asked = plan.batch_asked or plan.settings.batch_size
+    return replace(plan, settings=replace(plan.settings, batch_size=batch), batch_asked=asked)
+
+
+def as_begun(folder: Folder, plan: Plan) -> Plan:
+    """The plan as an earlier run of the same command changed it, for want of memory on the device."""
+    sealed = folder.exists(layout.SUMS)
+    path = layout.ATLAS if sealed else layout.PLAN
+    if not folder.exists(path):
+        return plan
+    before = json.loads(folder.get(path))
+    before = before.get("settings", {}).get("identity", {}) if sealed else before
+    again = before.get("batch_asked") == plan.settings.batch_size
+    return with_batch(plan, int(before["batch_size"])) if again else plan
+
+
 def check_output(folder: Folder, plan: Plan) -> str:
     """What the output folder holds: "new", "begun" or "sealed", all by this plan. Raises `SettingsError` otherwise."""
     if folder.exists(layout.SUMS):
@@ -150,6 +174,11 @@ def write_plan(folder: Folder, plan: Plan, manifest: Manifest) -> None:
     """Writes the manifest, then the plan: a build that has its plan can go on."""
     with folder.writing(layout.MANIFEST) as stream:
         pq.write_table(manifest.table, stream, row_group_size=plan.settings.unit_size, compression="zstd")
+    put_identity(folder, plan)
+
+
+def put_identity(folder: Folder, plan: Plan) -> None:
+    """Writes what makes this build this one."""
     folder.put(layout.PLAN, json.dumps(plan.identity(), indent=1).encode())
 
 
@@ -174,6 +203,8 @@ def harvest_units(winners: pa.Table, unit_size: int) -> Iterator[pa.Table]:
         [("image_id", "ascending"), ("neuron", "ascending"), ("side", "ascending"), ("rank", "ascending")]
     )
     ids = ordered.column("image_id").to_numpy()
+    if not len(ids):
+        return
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
     ends = np.append(starts[1:], len(ids))
     limit = min(unit_size, HARVEST_IMAGES)
@@ -183,5 +214,4 @@ def harvest_units(winners: pa.Table, unit_size: int) -> Iterator[pa.Table]:
             yield ordered.slice(begin, start - begin)
             begin, images_in = start, 0
         images_in += 1
-    if len(ids):
-        yield ordered.slice(begin)
+    yield ordered.slice(begin)

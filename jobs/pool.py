@@ -103,7 +103,8 @@ class Pool:
             if not mine:
                 return
             if isinstance(cause, AtlasError) and not isinstance(cause, ImageError):
-                raise JobError(f"{describe(unit)}: {_line(cause)}") from None
+                kind = type(cause) if isinstance(cause, JobError) else JobError
+                raise kind(f"{describe(unit)}: {_line(cause)}") from None
             replace = self._judged(lambda: schedule.failed(worker, time.monotonic()), describe, cause)
         except ray.exceptions.RayError as error:
             if starting is not None:

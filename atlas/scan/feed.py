@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from PIL import Image
 
 from atlas.codes import properties
 from atlas.errors import ImageError
@@ -49,6 +50,7 @@ class Feed:
     thumbnails: int
     threads: int
     ahead: int
+    decoder: Callable[[bytes], Image.Image] = decode.decode
 
     def images(self, rows: pa.Table, measured: NDArray[np.bool_]) -> Iterator[Decoded | Quarantined]:
         """The images of the manifest's `rows` in order; properties are measured where `measured` says so."""
@@ -70,7 +72,7 @@ class Feed:
         try:
             if isinstance(body, ImageError):
                 raise body
-            image = decode.decode(body)
+            image = self.decoder(body)
             pixels = decode.to_input(image, self.preprocessing)
             return Decoded(
                 image_id,

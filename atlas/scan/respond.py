@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from atlas.scan.decode import Preprocessing
 from atlas.scan.record import Recorder
+from atlas.scan.transfer import Upload
 from atlas.types import Layer
 
 _RUN = 32
@@ -35,12 +36,10 @@ class Normalise:
     def __init__(self, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype) -> None:
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
-        self._device, self._dtype = device, dtype
+        self._upload, self._dtype = Upload(device), dtype
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Tensor:
-        batch = torch.from_numpy(pixels)
-        if self._device.type == "cuda":
-            batch = batch.pin_memory().to(self._device, non_blocking=True)
+        batch = self._upload(pixels)
         scaled = batch.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # (N, 3, H, W), still channels-last
         return scaled.sub_(self._mean).div_(self._std).to(self._dtype)
 

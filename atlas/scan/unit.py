@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from atlas.scan.feed import Decoded, Feed, Quarantined
 from atlas.scan.images import hash_key
 from atlas.scan.partial import Images, Partial, Sample, dump
 from atlas.scan.respond import Normalise, Responder
+from atlas.scan.transfer import Download
 from atlas.store import layout
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter
@@ -71,6 +73,8 @@ class Scanner:
     normalise: Normalise
     feed: Feed
     settings: ScanSettings
+    in_flight: int = 0
+    """Calls of the network that are begun before the outcome of the first is fetched: 1 hides the transfer to a GPU."""
     neurons: int = field(init=False)
     done: int = field(init=False, default=0)
     """Images run so far in the unit at hand."""
@@ -107,12 +111,9 @@ class Scanner:
         done: list[Light] = []
         quarantine: list[tuple[int, str, str]] = []
         with Responder(self.module, self.layers, self.code) as responder:
-            for batch in self._batches(rows, wanted, quarantine, report):
-                begin = time.perf_counter()
-                slots = [image.image_id % self.settings.batch_size for image in batch]
-                outcome = self._run(responder, batch, slots)
-                report.network_seconds += time.perf_counter() - begin
+            for batch, outcome in self._outcomes(responder, rows, wanted, quarantine, report):
                 self.done += len(batch)
+                slots = [image.image_id % self.settings.batch_size for image in batch]
                 finite = kept.add(outcome, slots, class_ids, [i.image_id - first for i in batch])
                 for image, good in zip(batch, finite, strict=True):
                     if good:
@@ -121,6 +122,33 @@ class Scanner:
                         quarantine.append((image.image_id, "response", "the network's responses are not finite"))
         report.images, report.quarantined = len(done), len(quarantine)
         return self._reduce(first, kept, done, sorted(quarantine), class_ids, hashes, pack)
+
+    def _outcomes(
+        self,
+        responder: Responder,
+        rows: pa.Table,
+        wanted: NDArray[np.bool_],
+        quarantine: list[tuple[int, str, str]],
+        report: Report,
+    ) -> Iterator[tuple[list[Decoded], tuple[Tensor, ...]]]:
+        """Each batch with what the network says of it; `in_flight` calls are begun before the first is waited for."""
+        waiting: deque[tuple[list[Decoded], Download]] = deque()
+        for batch in self._batches(rows, wanted, quarantine, report):
+            begin = time.perf_counter()
+            waiting.append((batch, self._run(responder, batch)))
+            report.network_seconds += time.perf_counter() - begin
+            while len(waiting) > self.in_flight:
+                yield self._waited(*waiting.popleft(), report)
+        while waiting:
+            yield self._waited(*waiting.popleft(), report)
+
+    def _waited(
+        self, batch: list[Decoded], outcome: Download, report: Report
+    ) -> tuple[list[Decoded], tuple[Tensor, ...]]:
+        begin = time.perf_counter()
+        tensors = outcome.get()
+        report.network_seconds += time.perf_counter() - begin
+        return batch, tensors
 
     def _batches(
         self, rows: pa.Table, wanted: NDArray[np.bool_], quarantine: list[tuple[int, str, str]], report: Report
@@ -145,11 +173,11 @@ class Scanner:
         if batch:
             yield batch
 
-    def _run(self, responder: Responder, batch: list[Decoded], slots: list[int]) -> tuple[Tensor, ...]:
+    def _run(self, responder: Responder, batch: list[Decoded]) -> Download:
         pixels = np.zeros((self.settings.batch_size, *batch[0].pixels.shape), np.uint8)  # (N, H, W, 3)
-        for slot, image in zip(slots, batch, strict=True):
-            pixels[slot] = image.pixels
-        return tuple(t.cpu() for t in responder(self.normalise(pixels)))
+        for image in batch:
+            pixels[image.image_id % self.settings.batch_size] = image.pixels
+        return Download(responder(self.normalise(pixels)))
 
     def _reduce(
         self,
