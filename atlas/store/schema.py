@@ -172,7 +172,7 @@ SIMILAR = _table(
         column("other_layer", pa.string(), "layer of the similar neuron"),
         column("other_channel", pa.int32(), "channel of the similar neuron"),
         column("by", pa.string(), "code, classes or responses: what is compared"),
-        column("similarity", pa.float32(), "cosine similarity (code, classes) or correlation (responses)"),
+        column("similarity", pa.float32(), "cosine (code; classes: of centred profiles) or correlation (responses)"),
     ]
 )
 NEAR_MISSES = _table(
