@@ -27,6 +27,8 @@ class Flaky:
     failed: int = 0
     delayed: int = 0
     log: list[str] = field(default_factory=list)
+    sizes: list[tuple[str, int]] = field(default_factory=list)
+    """Each call with the bytes of its body."""
     _random: random.Random = field(default_factory=lambda: random.Random(0))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -34,6 +36,7 @@ class Flaky:
         with self._lock:
             self.calls += 1
             self.log.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+            self.sizes.append((self.log[-1], int(environ.get("CONTENT_LENGTH") or 0)))
             chance, after, late = self._random.random(), self._random.random() < 0.5, self._random.random() < self.late
             self.failed += chance < self.failing
             self.delayed += late

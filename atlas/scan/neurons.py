@@ -72,18 +72,24 @@ def _why(side: str, sides: Sequence[str], high: Floats, low: Floats, images: int
 
 
 def _histograms(fold: Fold) -> tuple[pa.Array, pa.Array]:
+    pieces = [_histograms_of(fold, part) for part in _parts(fold)]
+    return pa.concat_arrays([rows for rows, _ in pieces]), pa.concat_arrays([at for _, at in pieces])
+
+
+def _histograms_of(fold: Fold, part: slice) -> tuple[pa.Array, pa.Array]:
     m = fold.moments
     assert m is not None
-    neuron, bins = np.nonzero(fold.histogram)
-    count = fold.histogram[neuron, bins].astype(np.int64)
+    histogram, low, high = fold.histogram[part], m.max_low[part], m.max_high[part]
+    neuron, bins = np.nonzero(histogram)
+    count = histogram[neuron, bins].astype(np.int64)
     left, right = statistics.edges_of(bins)
-    left, right = np.maximum(left, m.max_low[neuron]), np.minimum(right, m.max_high[neuron])
-    offsets = np.searchsorted(neuron, np.arange(fold.neurons + 1)).astype(np.int32)
+    left, right = np.maximum(left, low[neuron]), np.minimum(right, high[neuron])
+    offsets = np.searchsorted(neuron, np.arange(len(histogram) + 1)).astype(np.int32)
     rows = pa.StructArray.from_arrays([pa.array(left), pa.array(right), pa.array(count)], fields=list(schema.BIN))
-    at = np.empty((fold.neurons, len(schema.QUANTILES)), np.float32)
-    for i in range(fold.neurons):
-        part = slice(offsets[i], offsets[i + 1])
-        at[i] = statistics.quantiles(bins[part], count[part], schema.QUANTILES, m.max_low[i], m.max_high[i])
+    at = np.empty((len(histogram), len(schema.QUANTILES)), np.float32)
+    for i in range(len(histogram)):
+        one = slice(offsets[i], offsets[i + 1])
+        at[i] = statistics.quantiles(bins[one], count[one], schema.QUANTILES, low[i], high[i])
     quantiles = pa.StructArray.from_arrays([pa.array(c) for c in at.T.copy()], fields=list(schema.QUANTILE))
     return pa.ListArray.from_arrays(pa.array(offsets), rows), quantiles
 

@@ -88,6 +88,24 @@ def dump(partial: Partial, about: dict[str, Any]) -> bytes:
     return bytes(safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, header))
 
 
+def _views(body: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Arrays that look into the blob, without a copy, and what its header says besides."""
+    try:
+        length = int.from_bytes(body[:8], "little")
+        header = json.loads(body[8 : 8 + length])
+        about = header.pop("__metadata__")
+        arrays = {}
+        for name, entry in header.items():
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            kind = np.dtype(_KINDS[entry["dtype"]])
+            if end > len(body):
+                raise ValueError(f"{name} ends at byte {end} of {len(body)}")
+            arrays[name] = np.frombuffer(body, kind, (end - begin) // kind.itemsize, begin).reshape(entry["shape"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise safetensors.SafetensorError(f"not a partial result: {error}") from None
+    return arrays, about
+
+
 def _narrow(values: NDArray[Any]) -> NDArray[Any]:
     most = int(values.max()) if values.size else 0
     return values.astype(next(kind for kind in (np.uint16, np.uint32, np.uint64) if most <= np.iinfo(kind).max))
@@ -107,14 +125,14 @@ def load_sample(stream: IO[bytes]) -> Sample:
     return Sample(**arrays)
 
 
-_KINDS = {"U64": "<u8", "I64": "<i8", "F32": "<f4"}
+_KINDS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U64": "<u8", "U32": "<u4", "U16": "<u2",
+}  # fmt: skip
 
 
 def load(body: bytes) -> tuple[Partial, dict[str, Any]]:
     """The inverse of `dump`. Raises `safetensors.SafetensorError` where the blob is damaged."""
-    arrays = safetensors.numpy.load(body)
-    length = int.from_bytes(body[:8], "little")
-    header = json.loads(body[8 : 8 + length])["__metadata__"]
+    arrays, header = _views(body)
     parts = {name: kind(**{f: arrays[f"{name}.{f}"] for f in kind.__dataclass_fields__}) for name, kind in _PARTS}
     moments = parts["moments"]
     parts["moments"] = Moments(**{**moments.__dict__, "images": int(moments.images.item())})

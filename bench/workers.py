@@ -1,0 +1,102 @@
+"""What Ray costs: the scan by Ray's actors against the same loop in plain processes, in paired runs.
+
+    python -m bench.workers [--pairs 7] [--limit 4096]
+
+Both sides run `jobs.actors.Work.scan` on one-core workers over the same units of CIFAR-10, and commit them; they start
+when all workers are up. Printed: the median of the ratio plain / Ray for one worker and for two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+from atlas.settings import Settings
+from atlas.store.files import Folder
+from jobs import plan as planning
+from jobs.cluster import cluster, make_pool
+from jobs.measure import Measurer
+from jobs.plan import Plan
+from jobs.pool import Pool
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10"
+
+
+def plain(processes: Sequence[Measurer], units: int) -> float:
+    """Seconds of plain processes, each over its share of the units."""
+    begin = time.perf_counter()
+    shares = [range(number, units, len(processes)) for number in range(len(processes))]
+    for process, share in zip(processes, shares, strict=True):
+        for unit in share:
+            process.ask("scan", unit)
+    for process, share in zip(processes, shares, strict=True):
+        for _ in share:
+            process.answer()
+    return time.perf_counter() - begin
+
+
+def with_ray(pool: Pool, units: int) -> float:
+    """Seconds of Ray's actors."""
+    begin = time.perf_counter()
+    pool.run(range(units), lambda actor, unit: actor.scan.remote(unit), lambda outcome: None)
+    return time.perf_counter() - begin
+
+
+def ratios(plan: Plan, workers: int, pairs: int) -> list[float]:
+    """plain / Ray of each pair; above 1, Ray was the faster one."""
+    plan = replace(plan, settings=replace(plan.settings, workers=str(workers)))
+    found = []
+    with cluster(plan.settings) as placed:
+        pool = make_pool(plan, replace(placed, count=workers, decode_threads=1))
+        processes = [Measurer(plan, 1) for _ in range(workers)]
+        try:
+            for process in processes:
+                process.answer()
+            with_ray(pool, 2 * workers)
+            plain(processes, 2 * workers)
+            for pair in range(pairs):
+                sides = [lambda: plain(processes, plan.units), lambda: with_ray(pool, plan.units)]
+                first, second = (sides[(pair + turn) % 2]() for turn in range(2))
+                found.append(first / second if pair % 2 == 0 else second / first)
+        finally:
+            pool.close()
+            for process in processes:
+                process.close()
+    return found
+
+
+def main() -> None:
+    """Prints the ratios."""
+    parser = argparse.ArgumentParser(description="What Ray costs.")
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--limit", type=int, default=4096)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        settings = Settings(
+            images=(str(DATA / "test.parquet"),),
+            network=f"{DATA / 'resnet20.py'}:net",
+            weights=str(DATA / "resnet20.safetensors"),
+            out=temporary,
+            resize=32,
+            crop=32,
+            limit=chosen.limit,
+            unit_size=256,
+            device="cpu",
+        )
+        plan, _, manifest = planning.make_plan(settings)
+        planning.write_plan(Folder(temporary), plan, manifest)
+        for workers, least in ((1, 0.97), (2, 0.95)):
+            found = ratios(plan, workers, chosen.pairs)
+            print(
+                f"{workers} worker{'s' if workers > 1 else ''}: plain / Ray {median(found):.3f} "
+                f"(of {', '.join(f'{r:.3f}' for r in found)}); expected {least} or more"
+            )
+
+
+if __name__ == "__main__":
+    main()
