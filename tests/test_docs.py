@@ -5,13 +5,16 @@ python -m tests.test_docs    writes the generated parts anew
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 import subprocess
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from atlas.settings import Settings
@@ -37,14 +40,20 @@ def options() -> str:
 
 def routes() -> str:
     """The routes of the service as a table."""
-    from api.app import create_app
-
     rows = ["| route | gives |", "|---|---|"]
-    paths = create_app([]).openapi()["paths"]
+    paths = asyncio.run(_openapi())["paths"]
     for path, methods in sorted(paths.items()):
         for method, about in methods.items():
             rows.append(f"| `{method.upper()} {path}` | {about['summary']} |")
     return "\n".join(rows)
+
+
+async def _openapi() -> dict[str, Any]:
+    from api.app import create_app
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app([])), base_url="http://localhost") as client:
+        document: dict[str, Any] = (await client.get("/api/v1/openapi.json")).json()
+        return document
 
 
 def generated(text: str) -> str:
