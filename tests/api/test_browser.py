@@ -56,40 +56,27 @@ def scriptless(browser: Any, host: str) -> Iterator[Watched]:
     tab.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (2560, "light")])
-def test_pages_fit_any_window_without_complaint(browser: Any, host: str, width: int, scheme: str) -> None:
-    tab = Watched(browser, host, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    for place in PLACES:
-        page = tab.open(place)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), place
-        assert page.locator("h1").inner_text(), place
-    tab.close()
-
-
+@pytest.mark.slow
 @needs_axe
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
-def test_axe_finds_nothing_serious(browser: Any, host: str, width: int, scheme: str) -> None:
-    tab = Watched(browser, host, viewport={"width": width, "height": 800}, color_scheme=scheme)
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (2560, "light")])
+def test_pages_fit_any_window_for_everybody(browser: Any, host: str, width: int, scheme: str) -> None:
+    """No complaint, nothing wider than the window, nothing serious found by axe, a small first screen."""
     axe = AXE.read_text("utf-8")
     for place in PLACES:
-        page = tab.open(place)
-        page.evaluate(axe)
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
-        assert serious == [], place
-    tab.close()
-
-
-def test_the_first_screen_is_small(browser: Any, host: str) -> None:
-    for place in PLACES:
-        tab = Watched(browser, host)
+        tab = Watched(browser, host, viewport={"width": width, "height": 800}, color_scheme=scheme)
         weights: list[int] = []
         tab.page.on(
             "response",
             lambda r, w=weights: w.append(len(r.body())) if r.request.resource_type != "image" else None,
         )
-        tab.open(place)
+        page = tab.open(place)
         assert sum(weights) < 300_000, place
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), place
+        assert page.locator("h1").inner_text(), place
+        page.evaluate(axe)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
+        assert serious == [], place
         tab.close()
 
 
