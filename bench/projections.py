@@ -1,0 +1,167 @@
+"""A projection against Captum's, by size of field, and all projections of an atlas against their floor.
+
+Captum is asked one by one, on the whole image, as it can be; ours come in batches on aligned crops, decoded images in,
+float32 maps out. The floor of all projections is one forward and three plain backward passes an example on the smallest
+aligned crop of its own, at the best batch; ours is all three kinds with drawing and encoding four pictures, and the
+decoding of each image once. Processor time on one thread, so that others at work count less. `--examples`: how many a
+layer stand for all of its neurons × 9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import warnings
+from collections import Counter
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+
+from atlas.harvest import draw, evidence
+from atlas.harvest.aligned import Images, geometry
+from atlas.harvest.crops import picture_shape
+from atlas.harvest.projections import Example, Projected, Responses, project_examples
+from atlas.scan.respond import Normalise
+from atlas.types import Layer
+from bench.common import IMAGENET, SQUEEZENET, Subject, decoded, paired, report, seconds, subject
+
+KINDS = ("deconvnet", "guided", "gradient")
+FIELDS = {
+    "features.3.expand3x3": 25,
+    "features.5.expand3x3": 25,
+    "features.7.expand3x3": 8,
+    "features.12.expand3x3": 3,
+}
+"""Layers with fields of 19, 35, 59 and 155 px, and how many times Captum's speed is claimed."""
+K, PICTURE, BATCH = 9, 224, 16
+
+
+def examples_of(layer: Layer, count: int, images: int) -> list[Example]:
+    """Any channels at any positions."""
+    rng = np.random.default_rng(layer.index)
+    sizes = (layer.channels, layer.height, layer.width)
+    return [Example(i % images, *(int(rng.integers(size)) for size in sizes)) for i in range(count)]
+
+
+def against_captum(who: Subject, images: Images, name: str, claim: float, runs: int) -> bool:
+    """Two lines: deconvnet alone, and all three kinds, which Captum runs one after another."""
+    from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
+
+    layer = next(layer for layer in who.layers if layer.name == name)
+    twin = copy.deepcopy(who.module)
+    for module in twin.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    many, few = examples_of(layer, 64, len(images.pixels)), examples_of(layer, 4, len(images.pixels))
+    inputs = images.normalise(images.pixels)
+    methods = dict(zip(KINDS, (NeuronDeconvolution, NeuronGuidedBackprop, NeuronGradient), strict=True))
+
+    def theirs(kinds: tuple[str, ...]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for kind in kinds:
+                method = methods[kind](twin, twin.get_submodule(layer.module))
+                for e in few:
+                    method.attribute(inputs[e.image : e.image + 1].clone(), (e.channel, e.y, e.x))
+
+    def ours(kinds: tuple[str, ...]) -> None:
+        where = geometry(layer, images.height, images.width)
+        for _ in project_examples(who.module, layer, where, images, many, kinds, BATCH):
+            pass
+
+    good = True
+    for kinds in (KINDS[:1], KINDS):
+        ratios = [r * len(many) / len(few) for r in paired(lambda k=kinds: ours(k), lambda k=kinds: theirs(k), runs)]  # type: ignore[misc]
+        what = f"Captum / ours, field {layer.field.y.size} px, {' + '.join(kinds)}"
+        good &= report(what, ratios, claim, at_least=True, note=f"{len(many)} examples against {len(few)} one by one")
+    return good
+
+
+def floor(who: Subject, images: Images, layer: Layer, examples: list[Example]) -> float:
+    """Seconds an example: one forward and three plain backward passes on its own smallest aligned crop."""
+    exact = geometry(layer, images.height, images.width, sizes=10_000)
+    cuts = (exact.crop(e.y, e.x) for e in examples)
+    shapes = Counter((max(cut.height, cut.width), min(cut.height, cut.width)) for cut in cuts)
+
+    def once(shape: tuple[int, int], rows: int) -> None:
+        pixels = images.pixels[np.arange(rows) % len(images.pixels), : shape[0], : shape[1]]
+        inputs = images.normalise(np.ascontiguousarray(pixels)).requires_grad_()
+        kept: list[torch.Tensor] = []
+        with Responses(who.module, layer) as responses:
+            kept.append(responses._stop(inputs.clone()))
+        value = kept[0].flatten(1)[:, 0].sum()
+        for turn in range(3):
+            torch.autograd.grad(value, inputs, retain_graph=turn < 2)
+
+    def best(shape: tuple[int, int], batches: tuple[int, ...]) -> tuple[float, int]:
+        once(shape, batches[0])
+        return min((min(seconds(lambda b=b: once(shape, b)) for _ in range(2)) / b, b) for b in batches)  # type: ignore[misc]
+
+    _, batch = best(max(shapes), (4, 8, 16))
+    return sum(best(shape, (batch,))[0] * count for shape, count in shapes.items()) / len(examples)
+
+
+def ours(who: Subject, images: Images, layer: Layer, examples: list[Example]) -> tuple[float, float]:
+    """Seconds an example: with four pictures drawn and encoded; and of putting it to the test."""
+    where = geometry(layer, images.height, images.width)
+    size = picture_shape(layer.field, PICTURE)
+    kept: list[Projected] = []
+
+    def run() -> None:
+        kept.clear()
+        for p in project_examples(who.module, layer, where, images, examples, KINDS, BATCH):
+            for kind in KINDS:
+                draw.signed(p.maps[kind], size)
+            draw.magnitude(p.maps["gradient"], size)
+            if p.index % 3 == 0:
+                kept.append(p)
+
+    def test() -> None:
+        marked = [evidence.mark(p, examples[p.index], images.height, images.width, str(p.index)) for p in kept]
+        evidence.test(who.module, layer, where, images, marked, BATCH, 0)
+
+    run()
+    drawing = min(seconds(run) for _ in range(2)) / len(examples)
+    return drawing, seconds(test) / len(kept)
+
+
+def against_floor(who: Subject, layers: list[Layer], images: Images, count: int, decode: float) -> bool:
+    """Every layer, weighted by its neurons."""
+    total = least = tested = 0.0
+    for layer in layers:
+        examples = examples_of(layer, count, len(images.pixels))
+        drawing, testing = ours(who, images, layer, examples)
+        bare = floor(who, images, layer, examples)
+        total, least = total + drawing * layer.channels * K, least + bare * layer.channels * K
+        tested += testing * layer.channels * 3
+        field = "whole" if layer.field.whole_input else f"{layer.field.y.size} px"
+        parts = f"{1e3 * drawing:6.2f} ms, floor {1e3 * bare:6.2f} ms, test {1e3 * testing:6.2f} ms"
+        print(f"  {layer.name:<24} {field:>7}: {parts}", flush=True)
+    total += decode * 1000
+    neurons = sum(layer.channels for layer in layers)
+    note = f"{neurons} neurons × {K}: {total / 120:.1f} minutes on 2 cores, with evidence {(total + tested) / 120:.1f}"
+    return report("all projections / floor, decoded, drawn and encoded", [total / least], 1.5, note=note)
+
+
+def main() -> bool:
+    """All lines on SqueezeNet and ImageNet's sample."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=96)
+    parser.add_argument("--runs", type=int, default=7, help="pairs against Captum; 0 for none")
+    parser.add_argument("--only", default="", help="layers against the floor, with commas; default all")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    who = subject(SQUEEZENET)
+    _, found = decoded([IMAGENET], who.preprocessing, 64)
+    pixels = np.stack([image.pixels for image in found])
+    images = Images(pixels, Normalise(who.preprocessing, torch.device("cpu"), torch.float32))
+    captum = [against_captum(who, images, *each, arguments.runs) for each in FIELDS.items() if arguments.runs]
+    layers = [layer for layer in who.layers if not arguments.only or layer.name in arguments.only.split(",")]
+    return against_floor(who, layers, images, arguments.examples, median(i.seconds for i in found)) and all(captum)
+
+
+if __name__ == "__main__":
+    sys.exit(0 if main() else 1)
