@@ -222,7 +222,9 @@ def _unpickled(body: bytes, path: str) -> Any:
     import io
 
     try:
-        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on pickle's protocols: what counts is said below
+            return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0] if str(error) else "unsupported content"
         raise NetworkError(
