@@ -72,6 +72,19 @@ function endless() {
   if (!wall) return;
   const bar = link.parentElement;
   const watch = new IntersectionObserver((seen) => { if (seen.some((s) => s.isIntersecting)) next(); }, { rootMargin: "1800px" });
+  // Which part of the wall is in view stands in the URL, so that it can be shared, and comes back.
+  const parts = [{ first: wall.firstElementChild, address: location.pathname + location.search }];
+  let due = 0;
+  window.addEventListener("scroll", () => {
+    clearTimeout(due);
+    due = setTimeout(() => {
+      const here = parts.findLast((part, i) => i === 0 || part.first.getBoundingClientRect().top < window.innerHeight / 2);
+      const address = new URL(here.address, location.href);
+      if (address.search === location.search) return;
+      history.replaceState(history.state, "", address.pathname + address.search + location.hash);
+      history.scrollRestoration = here === parts[0] ? "auto" : "manual";
+    }, 150);
+  }, { passive: true });
   let busy = false;
   async function next() {
     if (busy) return;
@@ -82,7 +95,9 @@ function endless() {
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const selector = wall.classList.contains("wall") ? ".wall" : `section .${wall.classList[0]}`;
-      wall.append(...page.querySelector(selector).children);
+      const more = [...page.querySelector(selector).children];
+      if (more.length) parts.push({ first: more[0], address: link.href });
+      wall.append(...more);
       const following = page.querySelector(".more a[rel=next]");
       if (following) {
         link.href = new URL(following.getAttribute("href"), answer.url).href;

@@ -102,6 +102,11 @@ def test_a_wall_goes_on_as_one_scrolls(watched: Watched) -> None:
         page.wait_for_timeout(100)
     assert numbers(page) == list(range(150))
     assert page.locator(".more").count() == 0
+    until(page, "location.search.includes('cursor=')")
+    page.reload()
+    assert numbers(page)[0] > 0  # the URL brings back the part of the wall that was in view
+    page.locator("a", has_text="from the first").click()
+    assert numbers(page)[0] == 0
 
 
 def test_a_wall_is_paged_without_script(scriptless: Watched) -> None:
