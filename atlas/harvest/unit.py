@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from atlas.harvest import crops
 from atlas.harvest.aligned import Images
 from atlas.harvest.drawn import Prepared, ProjectionSettings, project_found
 from atlas.harvest.found import Found, find
+from atlas.harvest.occlusion import OcclusionSettings, occlude_found
 from atlas.harvest.positions import place
 from atlas.scan import decode
 from atlas.scan.decode import Preprocessing
@@ -43,6 +44,7 @@ class HarvestSettings:
     picture_size: int
     decode_threads: int
     projections: ProjectionSettings
+    occlusion: OcclusionSettings
 
 
 @dataclass
@@ -74,6 +76,7 @@ class Harvester:
     normalise: Normalise
     preprocessing: Preprocessing
     settings: HarvestSettings
+    decoder: Callable[[bytes], Image.Image] = decode.decode
     fill: tuple[int, int, int] = field(init=False)
     _known: dict[int, Prepared] = field(default_factory=dict, init=False)
 
@@ -93,6 +96,7 @@ class Harvester:
                 placements, pixels, frames = self._cut(found, rows, pack, pool)
                 images = Images(pixels, self.normalise)
                 project_found(self.module, found, images, self.settings.projections, pack, pool, self._known)
+                occlude_found(self.module, found, images, self.settings.occlusion, pack, self._known)
             pack.close()
         body = _serialised(found.table(placements), image_ids, frames)
         folder.put(layout.harvest_unit(number), body)
@@ -131,7 +135,7 @@ class Harvester:
         for depth in range(max((len(queue) for queue in waiting.values()), default=0)):
             slots = [slot for slot in sorted(waiting) if len(waiting[slot]) > depth]
             members = [waiting[slot][depth] for slot in slots]
-            images = list(pool.map(decode.decode, [body for _, body in members]))
+            images = list(pool.map(self.decoder, [body for _, body in members]))
             yield Group(np.array([row for row, _ in members]), np.array(slots), images)
 
     def _place(self, found: Found, group: Group, pixels: NDArray[np.uint8]) -> Ints:
