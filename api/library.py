@@ -136,9 +136,11 @@ def _checked(atlas: Atlas) -> Store:
     with ThreadPoolExecutor(1) as pool:
         verified = pool.submit(atlas.check)
         try:
-            return atlas.store
+            store = atlas.store
         finally:
             verified.result()  # what is damaged may also fail to be laid out: this says why
+    atlas.prepare()
+    return store
 
 
 def _named(name: str, free: object) -> str:

@@ -47,8 +47,8 @@ class Store:
         self.filters: list[tuple[int, str, Any]] = _filters(root, self.layers, self.packs)
         self.images.forget()
         self.packs.check_sizes()
-        self.packs.seal()
         give_back()
+        self.packs.seal()
 
     def close(self) -> None:
         for each in (self.packs, self.images, self.neurons, self.examples, self.relations):
@@ -132,6 +132,13 @@ class Atlas:
         from atlas.read.neighbours import Neighbours
 
         return Neighbours(self.folder, self.about, self._sums, verify=self._verify)
+
+    def prepare(self) -> None:
+        """Lays out the tables and opens the index, on one thread a query: for a service. Raises `FolderError`."""
+        import faiss
+
+        faiss.omp_set_num_threads(1)  # a query is short: threads would only wait for one another
+        _ = self.store, self._near
 
     @property
     def dimensions(self) -> int:

@@ -7,6 +7,7 @@ import re
 import threading
 import weakref
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from atlas.errors import FolderError, NotFoundError, PictureError
-from atlas.read.records import Array, Records, Words
+from atlas.read.records import Array, Records, Words, give_back
 from atlas.store import layout
 
 _PACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.tar")
@@ -71,6 +72,7 @@ class Packs:
         self._files: dict[str, int] = {}
         self._closing = weakref.finalize(self, _close, self._files)
         self._sparse: dict[int, Array] = {}
+        self._sealing: Future[None]
 
     def columns(self, column: Any) -> Columns:
         """Takes a picture column apart, and notes its pictures. Raises `FolderError` for a place that cannot be."""
@@ -120,7 +122,12 @@ class Packs:
                 )
 
     def seal(self) -> None:
-        """Sorts the places that were noted; from here on pictures can be read."""
+        """Begins to sort the places that were noted, beside what else is done; the first picture waits for it."""
+        with_one = ThreadPoolExecutor(1, thread_name_prefix="sort-pictures")
+        self._sealing = with_one.submit(self._sort)
+        with_one.shutdown(wait=False)
+
+    def _sort(self) -> None:
         keys = np.concatenate([np.empty(0, np.int64), *self._keys])
         self._keys.clear()
         order = np.argsort(keys)
@@ -137,6 +144,8 @@ class Packs:
         for number in range(1, len(self.packs.texts)):
             first, count = self._index.first(number), self._index.count(number)
             self._sparse[number] = keys[order[first : first + count : _BLOCK]] & low
+        del keys, order, rests
+        give_back()
 
     def places(self, column: Any) -> list[Place]:
         """The picture in each row of a small column."""
@@ -172,6 +181,7 @@ class Packs:
         raise PictureError(f"picture {pack}/{offset}-{length}: expected PNG, JPEG or WebP")
 
     def _crc32(self, pack: str, offset: int, length: int) -> int | None:
+        self._sealing.result()
         number = self.packs.known(pack)
         if number is None:
             return None
@@ -200,6 +210,7 @@ class Packs:
         return [name for name in self.packs.texts[1:] if name is not None]
 
     def close(self) -> None:
+        self._sealing.result()
         self._closing()
         self._index.close()
 
