@@ -60,13 +60,15 @@ def compare(net: nn.Module, layer: Layer, pixels: NDArray[np.float64], places: l
         for i, (y, x) in enumerate(places)
     ]
     whole = {p.index: p for p in project_examples(net, layer, found.whole(), images, examples, KINDS, 1)}
-    worst = 0.0
+    worst, shown = 0.0, 0
     for p in project_examples(net, layer, found, images, examples, KINDS, 4):
         assert p.response == pytest.approx(whole[p.index].response, abs=1e-5)
         for kind in KINDS:
             a, b = p.maps[kind], whole[p.index].maps[kind]
             size = float(np.linalg.norm(b))
+            shown += size > 0
             worst = max(worst, float(np.linalg.norm(a - b)) / size if size else float(np.abs(a).max()))
+    assert shown > 0  # pictures of nothing would agree
     return worst
 
 
@@ -77,7 +79,7 @@ def corners(layer: Layer) -> list[tuple[int, int]]:
         (0, right // 2), (bottom, right // 3), (bottom // 2, 0), (bottom // 3, right),
         (bottom // 2, right // 2), (1, right - 1), (2 * bottom // 3, right // 3),
     ]  # fmt: skip
-    return sorted({(max(y, 0), max(x, 0)) for y, x in every})
+    return sorted({(min(max(y, 0), bottom), min(max(x, 0), right)) for y, x in every})
 
 
 class Small(nn.Module):
@@ -119,7 +121,7 @@ def test_crop_gives_what_the_image_gives(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("squeezenet1_0", 3), ("resnet18", 2), ("vgg16", 11)])
+@pytest.mark.parametrize(("name", "count"), [("squeezenet1_0", 3), ("resnet18", 2), ("vgg16", 6)])
 def test_crop_gives_what_the_image_gives_on_every_layer(name: str, count: int) -> None:
     """`count` of the eleven places a layer, in turn; the middle always."""
     net = network(name)
