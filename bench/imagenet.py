@@ -33,6 +33,7 @@ RATES = Rates(
     start=30.0,
     plan=60.0,
     fold=0.15,
+    examine=120.0,
     codes=1.0,
     hash=5e8,
     image_bytes=110e3,

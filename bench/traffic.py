@@ -12,7 +12,7 @@ import os
 import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Counted(Pool):
 
     sizes: dict[str, list[int]] = {"sent": [], "returned": []}  # noqa: RUF012 - one count for the whole bench
 
-    def run(self, units: Iterable[int], submit: Any, on_done: Callable[[Any], None], *rest: Any) -> None:  # type: ignore[override]
+    def run(self, units: Iterable[int], submit: Any, on_done: Any, *rest: Any, **named: Any) -> None:  # type: ignore[override]
         """As the pool's, weighing."""
 
         def weighed(outcome: Any) -> None:
@@ -41,7 +41,7 @@ class Counted(Pool):
                     self.sizes["sent"].append(len(pickle.dumps(cell.cell_contents[unit])))
             return submit(actor, unit)
 
-        super().run(units, sent, weighed, *rest)
+        super().run(units, sent, weighed, *rest, **named)
 
 
 def main() -> None:
@@ -68,6 +68,7 @@ def main() -> None:
         reads = Counter(
             path for line in store.log for kind, path in [line.split(" ", 1)] if kind == "GET" and "/images/" in path
         )
+        # Once in the scan; an example once more in the harvest, and a few again for the sanity check.
         print(f"{len(reads)} images, read {sum(reads.values())} times: {dict(Counter(reads.values()))} by times")
         partial = max(
             (int(size) for line, size in store.sizes if line.startswith("PUT") and "/work/scan/" in line), default=0
@@ -78,8 +79,11 @@ def main() -> None:
                 written[line.split("/out/")[-1].split("/")[0]] += size
         print("bytes written: " + ", ".join(f"{name} {size:,}" for name, size in written.most_common(8)))
         print(
-            f"through Ray: {sum(Counted.sizes['sent']):,} bytes sent (largest {max(Counted.sizes['sent'], default=0):,}), "
-            f"{sum(Counted.sizes['returned']):,} returned (largest {max(Counted.sizes['returned'], default=0):,}); "
+            "through Ray: "
+            + ", ".join(
+                f"{sum(each):,} bytes {name} (largest {max(each)})" for name, each in Counted.sizes.items() if each
+            )
+            + "; "
             f"a unit's partial result is up to {partial:,} bytes"
         )
 

@@ -50,6 +50,7 @@ class Rates:
     start: float  # seconds until a worker is up
     plan: float  # seconds of listing and planning
     fold: float  # seconds a unit
+    examine: float  # seconds of the filters and the sanity check, once a network
     codes: float  # how much slower this core is than the reference core
     hash: float  # bytes/s of checksums
     image_bytes: float
@@ -108,6 +109,7 @@ def forecast(work: Work, rates: Rates, workers: int) -> Forecast:
             "merge": -(-work.images // work.unit_size) * (rates.fold + SCALE_AS),
             "harvest": work.examples
             / (rates.harvest / rates.together * min(workers, max(work.harvest_images / 64, 1))),
+            "sanity": rates.examine,
             "codes": _codes(work) * rates.codes,
             "publish": _publish(work, rates),
         },
@@ -152,7 +154,7 @@ def output_bytes(work: Work, rates: Rates) -> dict[str, float]:
 
 
 def moved_bytes(work: Work, rates: Rates) -> float:
-    """Bytes that are read: each image once in the scan, each winner once more, each partial result, its sample twice."""
+    """Bytes that are read: each image once, winners once more; partial results once, their samples twice."""
     images = work.left + work.harvest_images
     samples = 8.0 * work.neurons * min(2 * work.sample + 256, work.images)
     return rates.image_bytes * images + output_bytes(work, rates)["partial"] + samples

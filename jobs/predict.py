@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from atlas.harvest import sanity
+from atlas.harvest import unit as harvested
 from atlas.scan import neurons, partial
 from atlas.scan.images import Manifest, read_images
 from atlas.scan.merge import Fold
@@ -88,6 +90,7 @@ def _measured(
         folding = time.perf_counter() - begin
         work, winners = _work(plan, fold, first)
         harvests, pictures = _harvest(folder, work, winners, processes[:harvesting])
+        examining = _examine(folder, plan, processes[0])
     reports = [answer.report for answer in scans]
     images = sum(report.images + report.quarantined for report in reports)
     scanned = max(sum(report.images for report in reports), 1)
@@ -105,6 +108,7 @@ def _measured(
         start=max(answer.wall for answer in up),
         plan=0.0,
         fold=folding,
+        examine=examining,
         codes=_slower(),
         hash=_hash_rate(),
         image_bytes=image_bytes,
@@ -200,6 +204,24 @@ def _harvest(folder: Folder, work: Work, winners: pa.Table, processes: list[Meas
             images = int(np.clip(HARVEST_SECONDS / slowest, min(8, len(ids)), min(len(ids), 256)))
     written = sum(folder.size(layout.pack_path(layout.pack("harvest", unit))) for unit in range(len(processes)))
     return answers, written / max(sum(answer.report.examples for answer in answers), 1)
+
+
+def _examine(folder: Folder, plan: Plan, process: Measurer) -> float:
+    """Seconds of the sanity check, from a few neurons a layer, as many times as it looks at."""
+    if not plan.settings.projections or not folder.exists(layout.harvest_unit(0)):
+        return 0.0
+    examples, _ = harvested.load(folder.get(layout.harvest_unit(0)))
+    seconds, few = [], []
+    for count in (1, 2):
+        chosen = sanity.choose(examples, plan.layers, plan.settings.seed, count)
+        if not len(chosen):
+            return 0.0
+        (answer,) = together([process], "examine", [(1, chosen)])
+        seconds.append(answer.wall)
+        few.append(len(chosen))
+    most = sanity.NEURONS * len(plan.layers)
+    slope = max(seconds[1] - seconds[0], 0.0) / max(few[1] - few[0], 1)
+    return seconds[1] + slope * (most - few[1])
 
 
 class _Nothing:

@@ -36,7 +36,8 @@ class Flaky:
         with self._lock:
             self.calls += 1
             self.log.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
-            self.sizes.append((self.log[-1], int(environ.get("CONTENT_LENGTH") or 0)))
+            length = environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH") or environ.get("CONTENT_LENGTH")
+            self.sizes.append((self.log[-1], int(length or 0)))
             chance, after, late = self._random.random(), self._random.random() < 0.5, self._random.random() < self.late
             self.failed += chance < self.failing
             self.delayed += late
