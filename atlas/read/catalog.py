@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, reduce
+from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import FolderError
+from atlas.errors import FolderError, NotFoundError
 from atlas.read import verify
 from atlas.store import layout, seal
 from atlas.store.files import Folder
+from atlas.types import SIDES
 
 if TYPE_CHECKING:
     import duckdb
+    from PIL.Image import Image
 
+    from atlas.read.audit import Report
     from atlas.read.examples import Examples
     from atlas.read.images import Images
     from atlas.read.layers import Layers
@@ -24,6 +28,14 @@ if TYPE_CHECKING:
     from atlas.read.relations import Relations
 
 NAMES = (*layout.TABLES, *layout.PARTED)
+
+
+def _responses() -> Any:
+    """Schema under which the layers' response samples are one table: vectors are lists of any length."""
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float32())
+    return pa.schema([("layer", pa.string()), ("image_id", pa.int64()), ("max", vector), ("min", vector)])
 
 
 class Store:
@@ -111,7 +123,9 @@ class Atlas:
         for name in NAMES:
             path = self.root / (layout.table(name) if name in layout.TABLES else name)
             if path.exists():
-                connection.register(name, ds.dataset(path, format="parquet"))
+                connection.register(
+                    name, ds.dataset(path, format="parquet", schema=_responses() if name == "responses" else None)
+                )
         # No file can be read or written by a query from here on.
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -126,6 +140,59 @@ class Atlas:
         if relation is None:
             raise FolderError(f"query {sql!r}: expected a statement that gives rows")
         return relation
+
+    def info(self) -> dict[str, Any]:
+        """What `atlas.json` says."""
+        return dict(self.about)
+
+    def neuron(self, layer: str, channel: int) -> dict[str, Any]:
+        """All rows of one neuron: its row of neurons.parquet, and those of the other tables under their names.
+
+        Raises `NotFoundError` for a neuron that there is not.
+        """
+        self.store.layers.number(layer, channel)
+        tables = ("examples", "classes", "similar", "near_misses", "properties", "filters")
+        row = self._rows("neurons", layer=layer, channel=channel)[0]
+        found = {name: self._rows(name, layer=layer, channel=channel) for name in tables}
+        order = {side: number for number, side in enumerate(SIDES)}
+        found["examples"].sort(key=lambda example: (order[example["side"]], example["rank"]))
+        return {**row, **found}
+
+    def image(self, image_id: int) -> dict[str, Any]:
+        """An image's row, with the examples that it is. Raises `NotFoundError` for one that there is not."""
+        self.store.images.row(image_id)
+        row = self._rows("images", image_id=image_id)[0]
+        return {**row, "examples": self._rows("examples", image_id=image_id)}
+
+    def _rows(self, table: str, **wanted: str | int) -> list[dict[str, Any]]:
+        """Rows of a table whose columns have these values."""
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        chosen = [pc.field(name) == value for name, value in wanted.items()]
+        found = pq.read_table(self.root / layout.table(table), filters=reduce(and_, chosen))
+        return list(found.to_pylist())
+
+    def picture(self, kind: str, **options: Any) -> Image:
+        """A sheet for a paper or a slide, as `atlas.read.sheets.draw` draws it: `neuron`, `layer` or `tsne-grid`."""
+        from atlas.read.sheets import draw
+
+        return draw(self.folder, kind, **options)
+
+    def picture_bytes(self, picture: Mapping[str, Any]) -> bytes:
+        """Bytes of the image file that a value of a picture column names, compared with its crc32.
+
+        Raises `NotFoundError` with the reason where there is none, `PictureError` where it is damaged.
+        """
+        if picture["pack"] is None:
+            raise NotFoundError(f"no picture: {picture['why']}")
+        return self.store.packs.read(picture["pack"], picture["offset"], picture["length"])[0]
+
+    def verify(self) -> Report:
+        """Checks all that the folder says of itself: checksums, counts, references, order, every picture."""
+        from atlas.read.audit import audit
+
+        return audit(str(self.root))
 
     @cached_property
     def _near(self) -> Neighbours:

@@ -168,7 +168,12 @@ def test_packs_are_verified_in_the_background(atlases: Path, tmp_path: Path) -> 
         assert states["plain"]["packs"] == "failed"
         assert states["plain"]["failed"] == ["pictures/images-000000.tar"]
         assert states["odd/atlas"] == {
-            "tables": "verified", "sizes": "verified", "packs": "verified", "packs_done": 3, "packs_total": 3, "failed": [],
-        }  # fmt: skip
+            "tables": "verified",
+            "sizes": "verified",
+            "packs": "verified",
+            "packs_done": 3,
+            "packs_total": 3,
+            "failed": [],
+        }
         assert health["status"] == "degraded"
         assert client.get("/api/v1/atlases/plain/layers").status_code == 200

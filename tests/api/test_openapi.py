@@ -50,9 +50,15 @@ def test_every_route_of_the_contract_is_there(service: httpx.Client) -> None:
     document = service.get("/api/v1/openapi.json").json()
     base = "/api/v1/atlases/{atlas}"
     assert {
-        "/api/v1/health", "/api/v1/atlases", base, *(base + route.path for route in ROUTES), f"{base}/neighbours",
-        f"{base}/pictures/{{pack}}/{{place}}", f"{base}/images/{{image_id}}/thumbnail", f"{base}/images/{{image_id}}/picture",
-    } == set(document["paths"])  # fmt: skip
+        "/api/v1/health",
+        "/api/v1/atlases",
+        base,
+        *(base + route.path for route in ROUTES),
+        f"{base}/neighbours",
+        f"{base}/pictures/{{pack}}/{{place}}",
+        f"{base}/images/{{image_id}}/thumbnail",
+        f"{base}/images/{{image_id}}/picture",
+    } == set(document["paths"])
     sorts = next(
         p for p in document["paths"][f"{base}/layers/{{layer}}/neurons"]["get"]["parameters"] if p["name"] == "sort"
     )

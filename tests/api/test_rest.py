@@ -98,9 +98,10 @@ def test_a_neuron_says_what_its_tables_say(service: httpx.Client, atlases: Path)
         if row["evidence"] is None:
             assert set(said["evidence"].values()) == {None}
     row = next(
-        r for r in pq.read_table(atlases / "plain/neurons.parquet").to_pylist()
+        r
+        for r in pq.read_table(atlases / "plain/neurons.parquet").to_pylist()
         if r["layer"] == "block.conv@2" and r["channel"] == 3
-    )  # fmt: skip
+    )
     for name in ("images", "mean", "std", "min", "max", "fires", "dead", "why_max", "why_min", "histogram"):
         assert neuron[name] == row[name], name
     assert neuron["quantiles"] == {name: float(value) for name, value in row["quantiles"].items()}
@@ -146,10 +147,16 @@ def _links(value: Any) -> list[str]:
 @pytest.mark.parametrize(
     "path",
     [
-        f"{A}/layers/conv1/neurons?sort=max", f"{A}/images?class=1", f"{A}/images", f"{A}/classes", f"{A}/sanity",
-        f"{A}/layers/conv1/filters", f"{A}/quarantine", f"{A}/layers/conv1/neurons?sort=trust&order=asc",
+        f"{A}/layers/conv1/neurons?sort=max",
+        f"{A}/images?class=1",
+        f"{A}/images",
+        f"{A}/classes",
+        f"{A}/sanity",
+        f"{A}/layers/conv1/filters",
+        f"{A}/quarantine",
+        f"{A}/layers/conv1/neurons?sort=trust&order=asc",
     ],
-)  # fmt: skip
+)
 def test_pages_of_a_list_make_the_list(service: httpx.Client, path: str) -> None:
     mark = "&" if "?" in path else "?"
     whole = get(service, f"{path}{mark}limit=500")
@@ -223,11 +230,25 @@ def test_neighbours_by_image_and_by_code_agree(service: httpx.Client, atlases: P
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b'{"code":[1]}', b'{"code":"x"}', b'{"code":[1,2,3,4,5,6,7,"x"]}', b'{"code":[1,2,3,4,5,6,7,true]}',
-     b'{"code":[0,0,0,0,0,0,0,0]}', b'{"code":[1,1,1,1,1,1,1,1],"k":0}', b'{"code":[1,1,1,1,1,1,1,1],"k":true}',
-     b'{"code":[1,1,1,1,1,1,1,1],"k":101}', b'{"code":[1,1,1,1,1,1,1,NaN]}', b'{"code":[1,1,1,1,1,1,1,1e400]}',
-     b'{"code":[1,1,1,1,1,1,1,1],"x":1}', b'\xff', b'{"code":' + b"[" * 5000],
-)  # fmt: skip
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"code":[1]}',
+        b'{"code":"x"}',
+        b'{"code":[1,2,3,4,5,6,7,"x"]}',
+        b'{"code":[1,2,3,4,5,6,7,true]}',
+        b'{"code":[0,0,0,0,0,0,0,0]}',
+        b'{"code":[1,1,1,1,1,1,1,1],"k":0}',
+        b'{"code":[1,1,1,1,1,1,1,1],"k":true}',
+        b'{"code":[1,1,1,1,1,1,1,1],"k":101}',
+        b'{"code":[1,1,1,1,1,1,1,NaN]}',
+        b'{"code":[1,1,1,1,1,1,1,1e400]}',
+        b'{"code":[1,1,1,1,1,1,1,1],"x":1}',
+        b"\xff",
+        b'{"code":' + b"[" * 5000,
+    ],
+)
 def test_a_body_that_is_no_code_is_refused(service: httpx.Client, body: bytes) -> None:
     answer = service.post(f"{A}/neighbours", content=body)
     assert answer.status_code == 422
@@ -257,8 +278,11 @@ def test_pictures_are_image_files_and_immutable(service: httpx.Client) -> None:
         image.load()
 
 
-@pytest.mark.parametrize("path", [path for path, _ in ANSWERS[1:8]] + ["/plain", "/plain/neurons/conv1/0", "/static/site.css",
-                                  f"{A}/images/5/thumbnail", "/api/v1/openapi.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [path for path, _ in ANSWERS[1:8]]
+    + ["/plain", "/plain/neurons/conv1/0", "/static/site.css", f"{A}/images/5/thumbnail", "/api/v1/openapi.json"],
+)
 def test_a_strong_etag_and_304(service: httpx.Client, path: str) -> None:
     plain = service.get(path, headers={"Accept-Encoding": "identity"})
     etag = plain.headers["etag"]

@@ -40,14 +40,45 @@ def refused(status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]
     return said
 
 
-UP = ("..", "%2e%2e", "%2E%2E", ".%2e", "%252e%252e", "..%2f..", "..%5c..", "%c0%ae%c0%ae", "%00", "..;", "....//", "%ff%fe",
-      "..%00", "~", "%2e%2e%2f%2e%2e%2fetc%2fpasswd")  # fmt: skip
+UP = (
+    "..",
+    "%2e%2e",
+    "%2E%2E",
+    ".%2e",
+    "%252e%252e",
+    "..%2f..",
+    "..%5c..",
+    "%c0%ae%c0%ae",
+    "%00",
+    "..;",
+    "....//",
+    "%ff%fe",
+    "..%00",
+    "~",
+    "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+)
 PLACES = (
-    "/api/v1/atlases/{}", A + "/layers/{}", A + "/layers/{}/neurons", A + "/layers/{}/filters", A + "/neurons/{}/0",
-    A + "/neurons/conv1/{}", A + "/images/{}", A + "/images/{}/neighbours", A + "/images/{}/thumbnail",
-    A + "/images/{}/picture", A + "/classes/{}", A + "/pictures/{}/512-100", A + "/pictures/harvest-000000.tar/{}", "/{}",
-    "/plain/layers/{}", "/plain/neurons/conv1/{}", "/plain/images/{}", "/static/{}", "/{}/{}/{}", A + "/{}",
-)  # fmt: skip
+    "/api/v1/atlases/{}",
+    A + "/layers/{}",
+    A + "/layers/{}/neurons",
+    A + "/layers/{}/filters",
+    A + "/neurons/{}/0",
+    A + "/neurons/conv1/{}",
+    A + "/images/{}",
+    A + "/images/{}/neighbours",
+    A + "/images/{}/thumbnail",
+    A + "/images/{}/picture",
+    A + "/classes/{}",
+    A + "/pictures/{}/512-100",
+    A + "/pictures/harvest-000000.tar/{}",
+    "/{}",
+    "/plain/layers/{}",
+    "/plain/neurons/conv1/{}",
+    "/plain/images/{}",
+    "/static/{}",
+    "/{}/{}/{}",
+    A + "/{}",
+)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -59,14 +90,42 @@ def test_traversal_leads_nowhere(address: str, place: str) -> None:
         refused(*raw(address, f"GET {deep} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
 
 
-NUMBERS = ("-1", "+5", "1_000", "%D9%A3", "NaN", "nan", "inf", "1e3", "0x1", "01", "1.0", "", "%201", "1%20", "9" * 19, "9" * 400,
-           "null", "true", "1,2", "[1]", "%EF%BC%91")  # fmt: skip
+NUMBERS = (
+    "-1",
+    "+5",
+    "1_000",
+    "%D9%A3",
+    "NaN",
+    "nan",
+    "inf",
+    "1e3",
+    "0x1",
+    "01",
+    "1.0",
+    "",
+    "%201",
+    "1%20",
+    "9" * 19,
+    "9" * 400,
+    "null",
+    "true",
+    "1,2",
+    "[1]",
+    "%EF%BC%91",
+)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_numbers_that_are_not_canonical_are_refused(address: str, number: str) -> None:
-    for place in ("/images/{}", "/neurons/conv1/{}", "/classes/{}", "/images/{}/neighbours", "/images/{}/thumbnail",
-                  "/pictures/harvest-000000.tar/{}-5", "/pictures/harvest-000000.tar/512-{}"):  # fmt: skip
+    for place in (
+        "/images/{}",
+        "/neurons/conv1/{}",
+        "/classes/{}",
+        "/images/{}/neighbours",
+        "/images/{}/thumbnail",
+        "/pictures/harvest-000000.tar/{}-5",
+        "/pictures/harvest-000000.tar/512-{}",
+    ):
         for base in (A, "/plain"):
             if base == "/plain" and ("pictures" in place or "thumbnail" in place):
                 continue
@@ -80,13 +139,32 @@ def test_numbers_that_are_not_canonical_are_refused(address: str, number: str) -
 @pytest.mark.parametrize(
     "target",
     [
-        "/images?limit=5&limit=5", "/images?nope=1", "/images?cursor=AAAA", "/images?cursor=%00", "/layers?x", "/images?%ff=1",
-        "/layers/nope", "/neurons/conv1/999", "/images/0", "/images/99999", "/classes/99", "/nope", "/map?kind=nope",
-        "/layers/conv1/neurons?sort=nope", "/layers/conv1/neurons?dead=maybe", "/layers/conv1/neurons?order=", "/search?q=%ff",
-        "/pictures/nope.tar/0-1", "/pictures/harvest-000000.tar/513-100", "/pictures/harvest-000000.tar/512",
-        "/search?q=" + "x" * 201, "/neurons/conv1/0?x=1", "/images/5/thumbnail?w=1", "/layers/conv1/",
+        "/images?limit=5&limit=5",
+        "/images?nope=1",
+        "/images?cursor=AAAA",
+        "/images?cursor=%00",
+        "/layers?x",
+        "/images?%ff=1",
+        "/layers/nope",
+        "/neurons/conv1/999",
+        "/images/0",
+        "/images/99999",
+        "/classes/99",
+        "/nope",
+        "/map?kind=nope",
+        "/layers/conv1/neurons?sort=nope",
+        "/layers/conv1/neurons?dead=maybe",
+        "/layers/conv1/neurons?order=",
+        "/search?q=%ff",
+        "/pictures/nope.tar/0-1",
+        "/pictures/harvest-000000.tar/513-100",
+        "/pictures/harvest-000000.tar/512",
+        "/search?q=" + "x" * 201,
+        "/neurons/conv1/0?x=1",
+        "/images/5/thumbnail?w=1",
+        "/layers/conv1/",
     ],
-)  # fmt: skip
+)
 def test_unknown_and_repeated_are_refused(address: str, target: str) -> None:
     if target.endswith("order="):
         assert raw(address, f"GET {A}{target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())[0] == 200  # an unfilled form
@@ -122,12 +200,19 @@ def test_a_huge_body_that_is_sent_anyway_gets_its_answer(address: str) -> None:
     assert answer.status_code == 413
 
 
-@pytest.mark.parametrize("request_", [
-    b"\x00\x01\x02\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
-    b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-    b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
-    b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", b"\x16\x03\x01\x02\x00",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+    ],
+)
 def test_what_is_not_http_is_refused(address: str, request_: bytes) -> None:
     refused(*raw(address, request_))
 
@@ -208,8 +293,14 @@ def test_nothing_without_the_token(guarded: str) -> None:
         "/nope",
         "/api/v1/health",
     ):
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer"}, {"Authorization": "s3cret-token"},
-                        {"Authorization": "Basic !!!"}, {"Authorization": "Bearer s3cret-token2"}):  # fmt: skip
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Bearer"},
+            {"Authorization": "s3cret-token"},
+            {"Authorization": "Basic !!!"},
+            {"Authorization": "Bearer s3cret-token2"},
+        ):
             answer = httpx.get(guarded + path, headers=headers)
             assert refused(answer.status_code, dict(answer.headers), answer.content)["status"] == 401
             assert answer.headers["www-authenticate"].startswith("Basic")

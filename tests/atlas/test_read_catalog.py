@@ -43,8 +43,6 @@ def test_every_table_is_a_relation(opened: Atlas, folder: Path) -> None:
         files = (
             [folder / f"{name}.parquet"] if (folder / f"{name}.parquet").exists() else sorted((folder / name).iterdir())
         )
-        if name == "responses":  # vectors of each layer's own length: asked for a layer at a time
-            continue
         assert relation.count("*").fetchall() == [(sum(pq.read_metadata(f).num_rows for f in files),)]
     with pytest.raises(AttributeError, match="its tables are images"):
         _ = opened.nothing
@@ -59,11 +57,18 @@ def test_queries_join_tables(opened: Atlas) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "COPY (SELECT 1) TO '{}/x.csv'", "COPY neurons TO '{}/neurons.parquet'", "SELECT * FROM read_csv('{}/atlas.json')",
-        "ATTACH '{}/x.db'", "EXPORT DATABASE '{}/x'", "SELECT * FROM '{}/neurons.parquet'", "INSTALL httpfs",
-        "SET enable_external_access = true", "SELECT * FROM read_text('/etc/passwd')", "EXPLAIN ANALYZE COPY (SELECT 1) TO '{}/y'",
+        "COPY (SELECT 1) TO '{}/x.csv'",
+        "COPY neurons TO '{}/neurons.parquet'",
+        "SELECT * FROM read_csv('{}/atlas.json')",
+        "ATTACH '{}/x.db'",
+        "EXPORT DATABASE '{}/x'",
+        "SELECT * FROM '{}/neurons.parquet'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{}/y'",
     ],
-)  # fmt: skip
+)
 def test_a_query_reaches_no_file(opened: Atlas, folder: Path, sql: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises((duckdb.Error, FolderError)):
@@ -101,8 +106,11 @@ def test_examples_of_every_neuron(opened: Atlas, folder: Path) -> None:
                 assert place.pack == said["pack"]
                 if said["pack"]:
                     assert (place.offset, place.length, place.seed, place.scale) == (
-                        said["offset"], said["length"], said["seed"], said["scale"],
-                    )  # fmt: skip
+                        said["offset"],
+                        said["length"],
+                        said["seed"],
+                        said["scale"],
+                    )
             for evidence, kind in zip(example.evidence, kinds[:3], strict=True):
                 said = (row["evidence"] or {}).get(kind)
                 assert evidence == (None if said is None else tuple(said.values()))
@@ -162,9 +170,9 @@ def test_gaps_among_image_numbers(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize("sort", ["max", "mean", "fires", "selectivity"])
 def test_neurons_sort_as_duckdb_does(opened: Atlas, sort: str) -> None:
     store = opened.store
-    for descending in (False, True):
+    for descending, order in ((False, "ASC"), (True, "DESC")):
         numbers = store.neurons.select(range(6), sort=sort, descending=descending)
-        sql = f"SELECT channel FROM neurons WHERE layer = 'conv1' ORDER BY {sort} {'DESC' if descending else 'ASC'}, channel"
+        sql = f"SELECT channel FROM neurons WHERE layer = 'conv1' ORDER BY {sort} {order}, channel"
         assert numbers.tolist() == [row[0] for row in opened.query(sql).fetchall()]
 
 
@@ -175,8 +183,14 @@ def test_pictures_are_read_and_checked(opened: Atlas, folder: Path, tmp_path: Pa
         body, kind = packs.read(place["pack"], place["offset"], place["length"])
         assert kind == "image/png"
         assert Image.open(io.BytesIO(body)).size == (8, 8)
-    for wrong in ((place["pack"], place["offset"] + 1, place["length"]), (place["pack"], place["offset"], place["length"] - 1),
-                  ("none.tar", 0, 1), ("../atlas.json", 0, 10), (place["pack"], 0, 512), (place["pack"], 2**60, 5)):  # fmt: skip
+    for wrong in (
+        (place["pack"], place["offset"] + 1, place["length"]),
+        (place["pack"], place["offset"], place["length"] - 1),
+        ("none.tar", 0, 1),
+        ("../atlas.json", 0, 10),
+        (place["pack"], 0, 512),
+        (place["pack"], 2**60, 5),
+    ):
         with pytest.raises(NotFoundError):
             packs.read(*wrong)
     copied = tmp_path / "copied"
@@ -227,3 +241,26 @@ def test_search_by_hand(opened: Atlas) -> None:
     assert [hit.kind for hit in search(opened, "deer")] == ["class"]
     assert len(search(opened, ".jpg")) == 50
     assert search(opened, "  ") == []
+
+
+def test_methods_give_rows(opened: Atlas, folder: Path) -> None:
+    neuron = opened.neuron("fc", 2)
+    assert {k: v for k, v in neuron.items() if k in ("layer", "channel", "max")} == {
+        "layer": "fc",
+        "channel": 2,
+        "max": 18.0,
+    }
+    assert [(e["side"], e["rank"]) for e in neuron["examples"]][:2] == [("max", 0), ("max", 1)]
+    assert len(neuron["examples"]) == 28
+    assert {row["by"] for row in neuron["similar"]} == {"code", "classes", "responses"}
+    assert opened.picture_bytes(neuron["examples"][0]["crop"]).startswith(b"\x89PNG")
+    with pytest.raises(NotFoundError, match="side is not projected"):
+        opened.picture_bytes(neuron["examples"][-1]["guided"])
+    with pytest.raises(NotFoundError, match="channel 9"):
+        opened.neuron("fc", 9)
+    image = opened.image(7)
+    assert image["key"].endswith("/7.jpg")
+    assert {row["image_id"] for row in image["examples"]} == {7}
+    assert opened.info()["digest"] == opened.about["digest"]
+    assert opened.verify().ok
+    assert opened.responses.select("len(max)").distinct().order("1").fetchall() == [(4,), (5,), (6,)]
