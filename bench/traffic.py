@@ -62,6 +62,7 @@ def main() -> None:
         for path in sorted((root / "images").rglob("*.*")):
             sources.put(str(path.relative_to(root / "images")), path.read_bytes())
         store.log.clear()
+        store.sizes.clear()
         building.make_pool.__globals__["Pool"] = Counted
         settings = tiny.settings(root, images=("s3://traffic/images",), out="s3://traffic/out", workers="2")
         building.build(settings)
