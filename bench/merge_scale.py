@@ -32,6 +32,18 @@ from atlas.types import Axis, Field, Layer
 K, SAMPLE, PROPERTIES = 9, 4096, 10
 
 
+class _Counted(io.BytesIO):
+    """Bytes that count how many of them are read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As ever."""
+        body = super().read(size)
+        self.count += len(body)
+        return body
+
+
 class Constructed(Folder):
     """A folder whose partial results are made when they are read."""
 
@@ -61,10 +73,10 @@ class Constructed(Folder):
                 yield stream
             return
         read = self.bytes_read
-        stream = io.BytesIO(self.get(path))
+        stream = _Counted(self.get(path))
         self.bytes_read = read
         yield stream
-        self.bytes_read += stream.tell()
+        self.bytes_read += stream.count
 
     def _partial(self, number: int) -> Partial:
         rng = np.random.default_rng(number)

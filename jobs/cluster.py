@@ -37,6 +37,7 @@ def cluster(settings: Settings) -> Iterator[Workers]:
     """Ray for as long as the block runs; what was started here is stopped here."""
     cores = os.cpu_count() or 1
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: a third of the speed beside other work
     own = not ray.is_initialized()
     if own and settings.address:
         ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
