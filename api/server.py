@@ -247,6 +247,7 @@ def serve(
     app = create_app(dirs, token=token, pictures=pictures, log=sys.stdout.buffer)
     gc.collect()
     gc.freeze()  # what was laid out lives as long as the process
+    gc.set_threshold(20_000, 20, 20)  # an answer is some hundred small dictionaries, none of them in a cycle
     listening.listen(_BACKLOG)
     shown, number = listening.getsockname()[:2]
     (ready or _say)(f"http://{f'[{shown}]' if ':' in shown else shown}:{number}/")
