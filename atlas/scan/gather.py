@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,9 @@ UNITS_A_PART = 16
 """Units whose codes share a file; fixed, so that the split is part of the format."""
 ROWS_AT_ONCE = 512
 READ_AHEAD = 2
-"""Partial results that are read while one is folded."""
+"""Partial results that are read while one is folded,"""
+HELD = 256 << 20
+"""as long as they are no more bytes than this."""
 
 
 @dataclass
@@ -159,20 +162,29 @@ def _sample(folder: Folder, unit: int) -> Sample:
 
 def _ahead(folder: Folder, units: Iterable[int]) -> Iterator[tuple[int, Partial]]:
     """Partial results in order, the next few read while one is folded: a bucket answers late."""
+    numbers = iter(units)
+    ahead = 0  # until it is known how large they are
+    waiting: deque[tuple[int, Future[tuple[Partial, int]]]] = deque()
     with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="merge") as pool:
-        waiting: deque[tuple[int, Future[Partial]]] = deque()
-        for unit in units:
-            waiting.append((unit, pool.submit(_partial, folder, unit)))
-            if len(waiting) > READ_AHEAD:
-                number, future = waiting.popleft()
-                yield number, future.result()
-        while waiting:
-            number, future = waiting.popleft()
-            yield number, future.result()
+
+        def begin(count: int) -> None:
+            for unit in islice(numbers, max(count - len(waiting), 0)):
+                waiting.append((unit, pool.submit(_partial, folder, unit)))
+
+        while True:
+            begin(1)
+            if not waiting:
+                return
+            unit, future = waiting.popleft()
+            partial, size = future.result()
+            ahead = min(READ_AHEAD, HELD // max(size, 1))
+            begin(ahead)
+            yield unit, partial
 
 
-def _partial(folder: Folder, unit: int) -> Partial:
-    return partials.load(folder.get(layout.scan_unit(unit)))[0]
+def _partial(folder: Folder, unit: int) -> tuple[Partial, int]:
+    body = folder.get(layout.scan_unit(unit))
+    return partials.load(body)[0], len(body)
 
 
 def _responses(layer: Layer, image_id: Ints, high: Floats, low: Floats) -> pa.Table:
