@@ -1,4 +1,4 @@
-"""Scan from files against bare decoding plus the bare forward, on the same cores: one worker with one decoding thread."""
+"""Scan from files against bare decoding plus the bare forward, on the same cores: a worker with a decoding thread."""
 
 from __future__ import annotations
 

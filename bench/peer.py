@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 import warnings
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +50,7 @@ def main() -> bool:
     scanner = who.scanner(BATCH, COUNT, Replayed(found))  # type: ignore[arg-type]
 
     def peer() -> None:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
             concepts = {name: ChannelConcept() for name in convolutions}
             attribution = CondAttribution(who.module)
             FeatureVisualization(attribution, Tensors(tensors), concepts, path=str(Path(folder) / "crp")).run(
