@@ -117,7 +117,8 @@ def peer_database(folder: Path) -> Path:
     for table, key in (("neurons", "layer, channel"), ("examples", "layer, channel, side, rank")):
         file = pq.ParquetFile(folder / f"{table}.parquet")
         columns = [c for c in file.schema_arrow.names if c != "vector"]
-        quoted = ", ".join(f'"{name}"' for name in columns)
+        kinds = {"layer": "TEXT", "channel": "INTEGER", "side": "TEXT", "rank": "INTEGER"}
+        quoted = ", ".join(f'"{name}" {kinds.get(name, "")}' for name in columns)
         base.execute(f"CREATE TABLE {table} ({quoted}, PRIMARY KEY ({key}))")
         for batch in file.iter_batches(10_000, columns=columns):
             rows = (
