@@ -30,6 +30,8 @@ from api.urls import Urls
 from tests import constructed
 
 OUT = Path(__file__).parent / "out"
+PEER_EXAMPLES = 500_000
+"""Rows of examples.parquet that datasette gets; all of neurons.parquet."""
 CLAIMS = {"neuron JSON": 1000, "neuron HTML": 300, "crop": 2000, "neighbours": 600}
 SERVE = "import sys; from api.server import serve; serve(sys.argv[2:], port=int(sys.argv[1]), ready=lambda u: print(u, file=sys.stderr, flush=True))"  # noqa: E501
 
@@ -120,12 +122,14 @@ def peer_database(folder: Path) -> Path:
         kinds = {"layer": "TEXT", "channel": "INTEGER", "side": "TEXT", "rank": "INTEGER"}
         quoted = ", ".join(f'"{name}" {kinds.get(name, "")}' for name in columns)
         base.execute(f"CREATE TABLE {table} ({quoted}, PRIMARY KEY ({key}))")
+        written = 0
         for batch in file.iter_batches(10_000, columns=columns):
             rows = (
                 tuple(json.dumps(v) if isinstance(v, dict | list) else v for v in r.values()) for r in batch.to_pylist()
             )
             base.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows)
-            if table == "examples" and base.total_changes > 600_000:
+            written += len(batch)
+            if written > PEER_EXAMPLES:
                 break
     base.commit()
     base.close()
@@ -187,16 +191,28 @@ def told(result: dict[str, float]) -> str:
 
 
 def peer(folder: Path, shape: constructed.Shape, options: argparse.Namespace) -> None:
-    """Prints what datasette takes for a neuron's row of the same table."""
+    """Prints what datasette takes: for a neuron's row alone, and for its 28 examples (here one answer holds both)."""
     database = peer_database(folder)
     port = options.port + 1
     command = [sys.executable, "-m", "datasette", "serve", "-i", str(database), "-p", str(port)]
     server = Server(command, port, "/-/versions.json")
-    base = f"/{database.stem}/neurons"
-    rows = [(layer.replace(".", "~2E"), c) for layer, channels in shape.layers for c in range(channels)]
-    for name, suffix in (("JSON", ".json"), ("HTML", "")):
-        result = ask(server, [f"{base}/{layer},{channel}{suffix}" for layer, channel in rows], options.seconds)
-        print(f"datasette {name} {result['rate']:5.0f} requests/s of processor, {told(result)}", flush=True)
+    rows = [(layer, c) for layer, channels in shape.layers for c in range(channels)]
+    base = f"/{database.stem}"
+    narrow = "_size=100&_nocount=1&_nofacet=1&_nosuggest=1"
+    for kind in ("JSON", "HTML"):
+        suffix = ".json" if kind == "JSON" else ""
+        asked = {
+            "row": [f"{base}/neurons/{layer.replace('.', '~2E')},{channel}{suffix}" for layer, channel in rows],
+            "examples": [
+                f"{base}/examples{suffix}?layer={layer}&channel={channel}&{narrow}"
+                for layer, channel in rows[: PEER_EXAMPLES // 28]
+            ],
+        }
+        for what, paths in asked.items():
+            result = ask(server, paths, options.seconds)
+            print(
+                f"datasette, {what:8} {kind} {result['rate']:5.0f} requests/s of processor, {told(result)}", flush=True
+            )
     server.close()
 
 
