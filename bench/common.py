@@ -37,11 +37,11 @@ class Subject:
     code: tuple[str, int]
     preprocessing: Preprocessing
 
-    def scanner(self, batch: int, unit: int, feed: Feed | None = None, k: int = 9) -> Scanner:
-        """A scanner of the job, with all statistics on."""
+    def scanner(self, batch: int, unit: int, feed: Feed | None = None, sampled: float = 1.0) -> Scanner:
+        """A scanner of the job, with all statistics on; `sampled`: share of images that may be in the sample."""
         normalise = respond.Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
         feed = feed or Feed(self.preprocessing, 0, 1, 2 * batch)
-        settings = ScanSettings(k, batch, unit, 0, 2**64 - 1, False)
+        settings = ScanSettings(9, batch, unit, 0, int(sampled * (2**64 - 1)), False)
         return Scanner(self.module, self.layers, self.code, normalise, feed, settings)
 
     def normalised(self, pixels: NDArray[np.uint8], batch: int) -> list[torch.Tensor]:
