@@ -89,7 +89,7 @@ def _measured(
         fold.add(partial.load(folder.get(layout.scan_unit(0)))[0])
         folding = time.perf_counter() - begin
         work, winners = _work(plan, fold, first)
-        harvests, pictures = _harvest(folder, work, winners, processes[:harvesting])
+        harvests, harvest_rate, pictures = _harvest(folder, work, winners, processes[:harvesting])
         examining = _examine(folder, plan, processes[0])
     reports = [answer.report for answer in scans]
     images = sum(report.images + report.quarantined for report in reports)
@@ -100,7 +100,7 @@ def _measured(
     return work, Rates(
         together=scanning,
         scan=sum((r.images + r.quarantined) / answer.wall for r, answer in zip(reports, scans, strict=True)),
-        harvest=sum(h.report.examples / h.wall for h in harvests) * scanning / harvesting,
+        harvest=harvest_rate * scanning,
         decode_cpu=sum(report.decode_seconds for report in reports) / scanned,
         network=sum(report.network_seconds for report in reports) / scanned,
         waiting=sum(report.waiting_seconds for report in reports) / scanned,
@@ -188,22 +188,35 @@ def _full(fold: Fold, settings: Settings, count: int) -> int:
     return k * (high + low)
 
 
-def _harvest(folder: Folder, work: Work, winners: pa.Table, processes: list[Measurer]) -> tuple[list[Answer], float]:
-    """Some images with as many examples each as the build will have: a few first, to see how many fit into the time."""
+def _harvest(
+    folder: Folder, work: Work, winners: pa.Table, processes: list[Measurer]
+) -> tuple[list[Answer], float, float]:
+    """Answers, examples/s of a worker in a whole unit, bytes an example.
+
+    Some images, with as many examples each as the build will have: a few to warm up, then a few and many, because a
+    unit has a part that does not grow with its examples.
+    """
     ids = np.unique(winners.column("image_id").to_numpy())
     if not len(ids):
-        return [Answer(1.0, 1.0, 0, _Nothing())], 0.0
+        return [Answer(1.0, 1.0, 0, _Nothing())], 1.0, 0.0
     np.random.default_rng(0).shuffle(ids)
     each = work.examples / work.harvest_images
     images = min(8, len(ids))
-    for again in (False, True):
+    points: list[tuple[float, float]] = []
+    for again in (False, False, True):
         asked = [_some(winners, np.roll(ids, -number * images)[:images], each) for number in range(len(processes))]
         answers = together(processes, "harvest", [(unit, table) for unit, table in enumerate(asked)])
-        if not again:
+        wall = float(np.mean([answer.wall for answer in answers]))
+        points.append((float(np.mean([answer.report.examples for answer in answers])), wall))
+        if not again and len(points) == 2:
             slowest = max(answer.wall for answer in answers) / images
             images = int(np.clip(HARVEST_SECONDS / slowest, min(8, len(ids)), min(len(ids), 256)))
     written = sum(folder.size(layout.pack_path(layout.pack("harvest", unit))) for unit in range(len(processes)))
-    return answers, written / max(sum(answer.report.examples for answer in answers), 1)
+    (few, short), (many, long) = points[1:]
+    slope = max((long - short) / max(many - few, 1.0), 0.1 * long / many)
+    unit = max(min(planning.HARVEST_IMAGES * each, planning.HARVEST_EXAMPLES, work.examples), many)
+    rate = unit / (long + slope * (unit - many))
+    return answers, rate, written / max(sum(answer.report.examples for answer in answers), 1)
 
 
 def _examine(folder: Folder, plan: Plan, process: Measurer) -> float:
