@@ -113,7 +113,8 @@ def test_a_wall_is_paged_without_script(scriptless: Watched) -> None:
     page = scriptless.open("/shown/layers/conv1?sort=channel&order=desc")
     seen = numbers(page)
     while page.locator(".more a[rel=next]").count():
-        page.locator(".more a[rel=next]").click()
+        with page.expect_navigation(wait_until="load"):
+            page.locator(".more a[rel=next]").click()
         seen += numbers(page)
     assert seen == list(range(149, -1, -1))
 

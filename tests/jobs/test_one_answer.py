@@ -98,10 +98,10 @@ def test_two_workers_in_shuffled_order(
 ) -> None:
     from jobs import pool
 
-    def shuffled(self: pool.Pool, units: object, *rest: object) -> None:
+    def shuffled(self: pool.Pool, units: object, *rest: object, **named: object) -> None:
         order = list(units)  # type: ignore[call-overload]
         random.Random(3).shuffle(order)
-        run(self, order, *rest)  # type: ignore[arg-type]
+        run(self, order, *rest, **named)
 
     run: Callable[..., None] = pool.Pool.run
     monkeypatch.setattr(pool.Pool, "run", shuffled)
