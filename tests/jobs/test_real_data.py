@@ -17,7 +17,7 @@ from atlas.settings import Settings
 from jobs.build import build
 from tests import naive
 
-pytestmark = [pytest.mark.data, pytest.mark.slow]
+pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def rows(atlas: Path, name: str) -> list[dict[str, Any]]:
