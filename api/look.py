@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from markupsafe import escape
 
 from api import charts, words
 
+_SPECIAL = re.compile("[&<>\"']").search
 HERE = Path(__file__).resolve().parent
 WEB = HERE / "web"
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
@@ -50,8 +55,31 @@ def asset_address(name: str, prefix: str = "/static/") -> str:
     return f"{prefix}{name}?v={asset.digest}" if asset else f"{prefix}{name}"
 
 
+def escaped(value: Any) -> str:
+    """A value as text of HTML: as `markupsafe.escape`, at a third of its cost for text without special characters."""
+    kind = value.__class__
+    if kind is str:
+        return value if _SPECIAL(value) is None else str(escape(value))
+    return str(value) if kind is int or kind is float else str(escape(value))
+
+
+class _Generator(CodeGenerator):
+    """Compiles `{{ … }}` to `escaped`: what joins the page at once need not be marked as safe."""
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+        if frame.eval_ctx.volatile or not frame.eval_ctx.autoescape:
+            super()._output_child_pre(node, frame, finalize)
+            return
+        self.write("environment.escaped(")
+        if finalize.src is not None:
+            self.write(finalize.src)
+
+
 class _Environment(jinja2.Environment):
     """Looks into dictionaries before it looks for attributes: models are dictionaries, and this is twice as fast."""
+
+    code_generator_class = _Generator
+    escaped = staticmethod(escaped)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if obj.__class__ is dict:
