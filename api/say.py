@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
-from api import models
+from api import models, shapes
 from api.library import Shelf
 from api.urls import Urls, with_query
 from atlas.read.examples import Example
@@ -17,7 +16,6 @@ TILE_PICTURES = 9
 TELLING = 8
 OF_CLASS = 24
 WITHHELD = "pictures are not served"
-_NO_EVIDENCE: dict[str, models.Evidence | None] = dict.fromkeys(PROJECTIONS)
 
 
 class Speaker:
@@ -33,16 +31,16 @@ class Speaker:
     def picture(self, place: Place) -> models.Picture:
         pack, offset, length, why, seed, scale = place
         if pack is None:
-            return _without(why)
+            return shapes.without(why)
         if not self.pictures:
             return {"url": None, "why": WITHHELD, "seed": seed, "scale": scale}
         return {"url": self.urls.picture(pack, offset, length), "why": None, "seed": seed, "scale": scale}
 
     def _at(self, url: str, why: str | None) -> models.Picture:
         if why is not None:
-            return _without(why)
+            return shapes.without(why)
         if not self.pictures:
-            return _without(WITHHELD)
+            return shapes.without(WITHHELD)
         return {"url": url, "why": None, "seed": None, "scale": None}
 
     def thumbnail(self, image_id: int, why: str | None) -> models.Picture:
@@ -93,12 +91,14 @@ class Speaker:
         return {
             "name": self.shelf.name,
             "format_version": about["format_version"],
-            "network": _object(about.get("network")),
-            "data": _sources(_object(about.get("data")), "sources"),
-            "preprocessing": _object(about.get("preprocessing")),
-            "settings": _sources(_object(about.get("settings")), "images", "network", "weights", "class_names"),
+            "network": shapes.mapping(about.get("network")),
+            "data": shapes.sources(shapes.mapping(about.get("data")), "sources"),
+            "preprocessing": shapes.mapping(about.get("preprocessing")),
+            "settings": shapes.sources(
+                shapes.mapping(about.get("settings")), "images", "network", "weights", "class_names"
+            ),
             "accuracy": about.get("accuracy"),
-            "counts": _object(about.get("counts")),
+            "counts": shapes.mapping(about.get("counts")),
             "index": about.get("index"),
             "map": about.get("map"),
             "created": about.get("created"),
@@ -140,8 +140,8 @@ class Speaker:
             ],
             "classes": [self._class_share(*top) for top in row.classes],
             "selectivity": row.selectivity,
-            "trust": {kind: _trust(trust) for kind, trust in row.trust.items()},
-            "field": _field(about),
+            "trust": {kind: shapes.trust(trust) for kind, trust in row.trust.items()},
+            "field": shapes.field(about),
             "map_height": about["height"],
             "map_width": about["width"],
             "channels": about["channels"],
@@ -152,7 +152,7 @@ class Speaker:
                 {"property": name, "association": association, "n": n, "significant": significant}
                 for name, association, n, significant in store.relations.properties(number)
             ],
-            "query": query(layer, channel),
+            "query": shapes.query(layer, channel),
             "links": self._neuron_links(layer, channel, about),
         }
 
@@ -169,8 +169,8 @@ class Speaker:
             "response": response,
             "y": y,
             "x": x,
-            "field": _box(field),
-            "box": _box(box),
+            "field": shapes.box(field),
+            "box": shapes.box(box),
             "width": width,
             "height": height,
             "class_id": class_id,
@@ -181,7 +181,7 @@ class Speaker:
             "gradient": gradient,
             "gradient_max": gradient_max,
             "occlusion": occlusion,
-            "evidence": _evidences(evidence),
+            "evidence": shapes.evidences(evidence),
             "duplicate_of": duplicate_of,
             "thumbnail": self._at(f"{url}/thumbnail", no_thumbnail),
             "whole": self._at(f"{url}/picture", no_picture),
@@ -310,7 +310,7 @@ class Speaker:
             "channels": about["channels"],
             "height": about["height"],
             "width": about["width"],
-            "field": _field(about),
+            "field": shapes.field(about),
             "rectified": about["rectified"],
             "dead": int((dead == 1).sum()) if about["rectified"] else None,
             "trust": {kind: (about["trust"] or {}).get(kind) for kind in PROJECTIONS},
@@ -366,7 +366,7 @@ class Speaker:
         before, after = images.span(at - 1, 1) if at else [], images.span(at + 1, 1)
         return {
             "image_id": image_id,
-            "source": last_part(row.source),
+            "source": shapes.last_part(row.source),
             "key": row.key,
             "class_id": row.class_id,
             "class_name": images.name(row.class_id),
@@ -399,7 +399,7 @@ class Speaker:
             "response": example.response,
             "y": example.y,
             "x": example.x,
-            "box": _box(example.box),
+            "box": shapes.box(example.box),
             "crop": self.picture(example.crop),
             "url": url,
             "page": page,
@@ -451,70 +451,3 @@ class Speaker:
             "url": item["url"],
             "page": item["page"],
         }
-
-
-@lru_cache(maxsize=1024)
-def _without(why: str | None) -> models.Picture:
-    """A picture that is not there; the same value for the same reason, not to be changed."""
-    return {"url": None, "why": why, "seed": None, "scale": None}
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _sources(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The values with the last parts of the paths among them."""
-    return {name: _shortened(value) if name in names else value for name, value in values.items()}
-
-
-def _shortened(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_shortened(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _shortened(each) for name, each in value.items()}
-    return last_part(value) if isinstance(value, str) else value
-
-
-def query(layer: str, channel: int) -> str:
-    """The DuckDB query that gives a neuron's row."""
-    name = layer.replace("'", "''")
-    return f"SELECT * FROM neurons WHERE layer = '{name}' AND channel = {channel}"
-
-
-def last_part(source: str) -> str:
-    """The last part of a source's path: where it lay on the machine that built is nobody's business."""
-    return source.rstrip("/").rpartition("/")[2] or source
-
-
-def _field(about: dict[str, Any]) -> models.ReceptiveField:
-    return {
-        "size": about["field_size"],
-        "stride": about["field_stride"],
-        "start": about["field_start"],
-        "whole_input": about["whole_input"],
-    }
-
-
-def _box(edges: Any) -> models.Box:
-    left, top, right, bottom = edges
-    return {"left": left, "top": top, "right": right, "bottom": bottom}
-
-
-def _number(value: float) -> float | None:
-    return value if value == value else None
-
-
-def _evidences(evidence: list[Any]) -> dict[str, models.Evidence | None]:
-    if not any(evidence):
-        return _NO_EVIDENCE
-    return {kind: each and _evidence(each) for kind, each in zip(PROJECTIONS, evidence, strict=True)}
-
-
-def _evidence(measures: Any) -> models.Evidence:
-    keeps, loses, keeps_random, loses_random = map(_number, measures)
-    return {"keeps": keeps, "loses": loses, "keeps_random": keeps_random, "loses_random": loses_random}
-
-
-def _trust(trust: Any) -> models.Trust | None:
-    return None if trust is None else trust._asdict()
