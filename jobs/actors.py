@@ -124,8 +124,8 @@ class Work:
         return Outcome(unit, whole.SANITY)
 
     def done(self) -> int:
-        """Images run so far in the unit at hand."""
-        return self._scanner.done
+        """Images, or examples, done so far in the unit at hand."""
+        return self._harvester.done or self._scanner.done
 
 
 @ray.remote(max_restarts=0, concurrency_groups={"status": 1})
@@ -151,5 +151,5 @@ class Worker:
 
     @ray.method(concurrency_group="status")  # type: ignore[untyped-decorator]
     def status(self) -> tuple[int, int]:
-        """Process number, and images run so far in the unit at hand."""
+        """Process number, and images or examples done so far in the unit at hand."""
         return os.getpid(), self._work.done()

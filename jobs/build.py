@@ -161,7 +161,7 @@ def scan(work: Build, pool: Pool) -> None:
 
 
 def _running(busy: list[Any]) -> int:
-    """Images that the busy workers have run of their units so far; those that do not answer at once are left out."""
+    """Images, or examples, that busy workers have done of their units; without those that do not answer at once."""
     asked = [actor.status.remote() for actor in busy]
     ready, _ = ray.wait(asked, num_returns=len(asked), timeout=0.2) if asked else ([], [])
     count = 0
@@ -235,7 +235,7 @@ def harvest(work: Build, pool: Pool, winners: pa.Table) -> int:
 
     def on_wait(busy: list[Any]) -> None:
         work.check()
-        progress.show(shown)
+        progress.show(min(shown + _running(busy), total))
 
     pool.run(
         waiting,

@@ -85,6 +85,7 @@ def project_found(
     """
     rows, known = _drawable(found, settings), {} if known is None else known
     sides = found.side
+    found.done = len(found) - len(rows)
     for number, layer in enumerate(found.layers):
         of_layer = rows[found.number[rows] == number]
         if not len(of_layer):
@@ -97,6 +98,7 @@ def project_found(
         projected = project_examples(module, layer, where, images, examples, kinds, settings.batch_size)
         marked: dict[int, evidence.Marked] = {}
         for each, pictures in _drawn(projected, picture_shape(layer.field, settings.longest), shown(kinds), pool):
+            found.done += 1
             row = int(of_layer[each.index])
             example = examples[each.index]
             for kind, drawn in pictures.items():

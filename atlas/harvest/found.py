@@ -36,6 +36,8 @@ class Found:
     x: NDArray[np.int32] = field(init=False)
     pictures: dict[str, list[Picture]] = field(init=False)
     evidence: list[dict[str, Any] | None] = field(init=False)
+    done: int = field(init=False, default=0)
+    """Examples that want no more pictures, for the progress line."""
 
     def __post_init__(self) -> None:
         count = len(self.number)

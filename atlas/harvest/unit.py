@@ -79,10 +79,16 @@ class Harvester:
     decoder: Callable[[bytes], Image.Image] = decode.decode
     fill: tuple[int, int, int] = field(init=False)
     _known: dict[int, Prepared] = field(default_factory=dict, init=False)
+    _found: Found | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         mean = [round(255 * value) for value in self.preprocessing.mean]
         self.fill = (mean[0], mean[1], mean[2])
+
+    @property
+    def done(self) -> int:
+        """Examples done so far in the unit at hand."""
+        return self._found.done if self._found else 0
 
     def harvest(self, folder: Folder, number: int, rows: pa.Table, winners: pa.Table) -> HarvestReport:
         """Harvests `winners` on the manifest's `rows` of their images, and commits: pictures first, the rows last."""
@@ -91,7 +97,7 @@ class Harvester:
         with folder.writing(layout.pack_path(name)) as stream:
             pack = PackWriter(stream, name)
             image_ids = rows.column("image_id").to_numpy()
-            found = find(self.layers, winners, image_ids)
+            found = self._found = find(self.layers, winners, image_ids)
             with ThreadPoolExecutor(self.settings.decode_threads, thread_name_prefix="harvest") as pool:
                 placements, pixels, frames = self._cut(found, rows, pack, pool)
                 images = Images(pixels, self.normalise)
