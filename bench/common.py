@@ -41,7 +41,7 @@ class Subject:
         """A scanner of the job, with all statistics on; `sampled`: share of images that may be in the sample."""
         normalise = respond.Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
         feed = feed or Feed(self.preprocessing, 0, 1, 2 * batch)
-        settings = ScanSettings(9, batch, unit, 0, int(sampled * (2**64 - 1)), False)
+        settings = ScanSettings(9, batch, unit, 0, min(int(sampled * 2**64), 2**64 - 1), False)
         return Scanner(self.module, self.layers, self.code, normalise, feed, settings)
 
     def normalised(self, pixels: NDArray[np.uint8], batch: int) -> list[torch.Tensor]:

@@ -10,12 +10,13 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from pyarrow import fs
@@ -24,6 +25,7 @@ from atlas.errors import InputError, JobError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PART = ".part"
+T = TypeVar("T")
 _CONNECT_SECONDS, _REQUEST_SECONDS, _ATTEMPTS = 10, 120, 5
 _OPTIONS = {"endpoint_override", "scheme", "region"}
 
@@ -109,8 +111,25 @@ class Folder:
 
     def get(self, path: str) -> bytes:
         """All bytes of a file. Raises `FileNotFoundError`."""
-        with self._fs.open_input_stream(self._path(path)) as stream:
-            return bytes(stream.read())
+
+        def read() -> bytes:
+            with self._fs.open_input_stream(self._path(path)) as stream:
+                return bytes(stream.read())
+
+        return self._tried(read)
+
+    def _tried(self, action: Callable[[], T]) -> T:
+        """The action, again where a bucket breaks off: its client tries requests again, but not bodies cut short."""
+        for attempt in range(_ATTEMPTS if self.remote else 1):
+            try:
+                return action()
+            except FileNotFoundError:
+                raise
+            except OSError:
+                if attempt == _ATTEMPTS - 1 or not self.remote:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
 
     @contextmanager
     def open(self, path: str) -> Iterator[Any]:
@@ -159,9 +178,13 @@ class Folder:
         # Spooled to the local disk first: an upload that is closed by an exception would still appear.
         with tempfile.TemporaryFile() as spool:
             yield cast("IO[bytes]", spool)
-            spool.seek(0)
-            with self._fs.open_output_stream(self._path(path)) as stream:
-                shutil.copyfileobj(spool, stream, 1 << 20)
+
+            def upload() -> None:
+                spool.seek(0)
+                with self._fs.open_output_stream(self._path(path)) as stream:
+                    shutil.copyfileobj(spool, stream, 1 << 20)
+
+            self._tried(upload)
 
     def names(self, path: str = "", *, recursive: bool = False) -> list[str]:
         """Files under `path`, relative to it, sorted by their bytes; those being written are not among them."""
