@@ -7,6 +7,7 @@ object store's put is atomic by itself.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
+import pyarrow as pa
 from pyarrow import fs
 
 from atlas.errors import InputError, JobError
@@ -79,6 +81,35 @@ def _bucket_system(host: str, scheme: str, region: str, process: int) -> fs.File
     )
 
 
+class _Patient(io.RawIOBase):
+    """A bucket's file whose reads are tried again: the client gives up on a refusal longer than what was asked for."""
+
+    def __init__(self, stream: Any, tried: Callable[[Callable[[], bytes]], bytes]) -> None:
+        super().__init__()
+        self._stream, self._tried = stream, tried
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def read(self, size: int = -1) -> bytes:
+        begin = self.tell()
+
+        def read() -> bytes:
+            self._stream.seek(begin)
+            return bytes(self._stream.read(None if size < 0 else size))
+
+        return self._tried(read)
+
+
 class Folder:
     """Files under one location. Paths are relative, with `/`."""
 
@@ -135,7 +166,7 @@ class Folder:
     def open(self, path: str) -> Iterator[Any]:
         """A file to seek and read, as pyarrow opens it."""
         with self._fs.open_input_file(self._path(path)) as stream:
-            yield stream
+            yield pa.PythonFile(_Patient(stream, self._tried), "r") if self.remote else stream
 
     def put(self, path: str, body: bytes) -> None:
         """Writes a whole file at once: it is there whole, or not at all. Raises `JobError` when the disk is full."""
