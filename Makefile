@@ -22,7 +22,7 @@ demo: setup
 	$(BIN)/neuron-atlas demo
 
 test: setup
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 check: setup
 	$(BIN)/ruff check .

@@ -56,6 +56,9 @@ class Settings:
     seed: int = _option(0, "seed of all that is random")
     workers: str = _option("auto", "scanning actors; auto is one a core, or one a GPU", operational=True)
     decode_threads: str = _option("auto", "decoding threads a worker", operational=True)
+    decoders: str = _option(
+        "auto", "CPUs anywhere in the cluster that decode; auto is all beside GPU workers, else none", operational=True
+    )
     in_flight_mb: int = _option(512, "decoded images waiting for the network, at most, a worker (MB)", operational=True)
     retries: int = _option(3, "how often a unit that fails is tried again", operational=True)
     address: str | None = _option(None, "address of a Ray cluster; without it an embedded one", operational=True)
@@ -72,6 +75,10 @@ class Settings:
         """Names of settings in which `other`, an earlier `identity()`, differs."""
         mine = self.identity()
         return sorted(name for name in mine.keys() | other.keys() if mine.get(name) != other.get(name))
+
+
+OPERATIONAL = tuple(f.name for f in fields(Settings) if f.metadata["operational"] and f.name != "out")
+"""Settings that never change what is built, only how."""
 
 
 def _plain(value: Any) -> Any:
@@ -120,6 +127,10 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value != "auto" and not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1024):
             raise SettingsError(f"--{_flag(name)} {value!r}: expected auto, or a number from 1 to 1024")
+    if settings.decoders != "auto" and not (settings.decoders.isascii() and settings.decoders.isdigit()):
+        raise SettingsError(f"--decoders {settings.decoders!r}: expected auto, or a number; 0 is each worker by itself")
+    if settings.decode == "gpu" and settings.decoders not in ("auto", "0"):
+        raise SettingsError(f"--decoders {settings.decoders}: with --decode gpu each worker decodes by itself")
     for name in ("mean", "std"):
         value = getattr(settings, name)
         if value is not None and len(value) != 3:

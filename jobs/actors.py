@@ -15,7 +15,18 @@ import ray
 from atlas.errors import DeviceMemoryError, JobError
 from atlas.store import layout
 from atlas.store.files import Folder
+from jobs.decoders import remote, tasks_at_once
 from jobs.plan import Plan, read_rows, read_unit
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers run at once; how many decoding threads each has; how many CPUs decode for all of them."""
+
+    count: int
+    decode_threads: int
+    gpus: float
+    decoders: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,9 +52,12 @@ def _memory(plan: Plan) -> Iterator[None]:
 
 
 class Work:
-    """What a worker does, with or without Ray: scans units and harvests units."""
+    """What a worker does, with or without Ray: scans units and harvests units.
 
-    def __init__(self, plan: Plan, decode_threads: int) -> None:
+    Images of the scan are decoded by its own threads or, with `decoders` shared by `workers`, by Ray tasks.
+    """
+
+    def __init__(self, plan: Plan, decode_threads: int, decoders: int = 0, workers: int = 1) -> None:
         import torch
 
         from atlas.harvest.drawn import ProjectionSettings
@@ -61,10 +75,12 @@ class Work:
         normalise = respond.Normalise(plan.preprocessing, device, respond.DTYPES[settings.dtype])
         self._plan = plan
         self._folder = Folder(settings.out)
-        bytes_an_image = 3 * plan.preprocessing.crop**2
-        ahead = min(max(settings.in_flight_mb * 2**20 // bytes_an_image, 2), 4 * settings.batch_size + decode_threads)
+        bytes_an_image, in_flight = 3 * plan.preprocessing.crop**2, settings.in_flight_mb * 2**20
+        ahead = min(max(in_flight // bytes_an_image, 2), 4 * settings.batch_size + decode_threads)
         decoder = nvjpeg.decode if settings.decode == "gpu" else decode.decode
         feed = Feed(plan.preprocessing, settings.thumbnails, decode_threads, ahead, decoder)
+        if decoders:
+            feed = remote(feed, tasks_at_once(decoders, workers, in_flight, bytes_an_image))
         scan = ScanSettings(
             settings.k, settings.batch_size, settings.unit_size, settings.seed, plan.threshold, plan.half_codes
         )
@@ -132,13 +148,13 @@ class Work:
 class Worker:
     """`Work` as a Ray actor."""
 
-    def __init__(self, plan: Plan, decode_threads: int) -> None:
+    def __init__(self, plan: Plan, workers: Workers) -> None:
         if not Folder(plan.settings.out).exists(layout.PLAN):
             raise JobError(
                 f"--out {plan.settings.out}: the worker on {socket.gethostname()} does not see the driver's files; "
                 "give a folder that all machines share, or a bucket (s3://)"
             )
-        self._work = Work(plan, decode_threads)
+        self._work = Work(plan, workers.decode_threads, workers.decoders, workers.count)
 
     def scan(self, unit: int) -> Outcome:
         return self._work.scan(unit)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError, FolderError, InputError, JobError, SettingsError
-from atlas.settings import Settings, from_mapping, read_toml
+from atlas.settings import OPERATIONAL, Settings, from_mapping, read_toml
 from atlas.store import seal
 from atlas.types import SIDES
 
@@ -109,10 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--token", help="what callers must send as a bearer token (default: $NEURON_ATLAS_TOKEN)")
     serve.add_argument("--no-pictures", action="store_true", help="for data that may not be shown: no pixel leaves")
     return parser
-
-
-OPERATIONAL = ("workers", "decode_threads", "in_flight_mb", "retries", "address")
-"""Settings that never change what is built, only how."""
 
 
 def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str] = (), required: Sequence[str] = ()) -> None:

@@ -6,13 +6,13 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from atlas.errors import SettingsError
 from atlas.settings import Settings
-from jobs.actors import Worker
+from jobs.actors import Worker, Workers
 from jobs.plan import Plan
 from jobs.pool import Pool
 
@@ -21,15 +21,6 @@ OBJECT_STORE = 256 * 2**20
 
 SAID = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED")
 """What workers on other machines are told of the driver's environment: where buckets are, never a key to them."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many workers run at once, and how many decoding threads each has."""
-
-    count: int
-    decode_threads: int
-    gpus: float
 
 
 @contextmanager
@@ -45,7 +36,7 @@ def cluster(settings: Settings) -> Iterator[Workers]:
         wanted = cores if settings.workers == "auto" else int(settings.workers)
         ray.init(
             address="local",  # whatever the environment says: a cluster is asked for by --address
-            num_cpus=max(wanted, cores),
+            num_cpus=max(wanted + _asked(settings), cores),
             object_store_memory=OBJECT_STORE,
             include_dashboard=False,
             log_to_driver=False,
@@ -67,14 +58,28 @@ def planned(settings: Settings, cores: int) -> Workers:
 
     wanted = cores if settings.workers == "auto" else int(settings.workers)
     gpus = torch.cuda.device_count() if settings.device != "cpu" else 0
-    return _workers(settings, max(wanted, cores), float(gpus))
+    return _workers(settings, max(wanted + _asked(settings), cores), float(gpus))
 
 
 def _workers(settings: Settings, cores: int, gpus: float) -> Workers:
-    count = int(settings.workers) if settings.workers != "auto" else int(gpus) or max(cores // settings.threads, 1)
+    left = max(cores - _asked(settings), 1)
+    count = int(settings.workers) if settings.workers != "auto" else int(gpus) or max(left // settings.threads, 1)
     spare = max((cores - count * settings.threads) // count, 1)
     threads = spare if settings.decode_threads == "auto" else int(settings.decode_threads)
-    return Workers(count, threads, 1.0 if gpus else 0.0)
+    free = cores - count  # what workers leave to tasks
+    decoders = _asked(settings)
+    if decoders > free:
+        raise SettingsError(
+            f"--decoders {decoders}: {count} worker{'s' if count > 1 else ''} leave {max(free, 0)} of {cores} CPUs; "
+            "give --workers or --decoders a smaller number"
+        )
+    if settings.decoders == "auto" and settings.address and gpus and settings.decode == "cpu":
+        decoders = free
+    return Workers(count, threads, 1.0 if gpus else 0.0, decoders)
+
+
+def _asked(settings: Settings) -> int:
+    return 0 if settings.decoders == "auto" else int(settings.decoders)
 
 
 def make_pool(plan: Plan, workers: Workers) -> Pool:
@@ -85,4 +90,4 @@ def make_pool(plan: Plan, workers: Workers) -> Pool:
     options = worker.options(
         num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus, runtime_env={"env_vars": said} if said else None
     )
-    return Pool(lambda: options.remote(shared, workers.decode_threads), workers.count, plan.settings.retries)
+    return Pool(lambda: options.remote(shared, workers), workers.count, plan.settings.retries)

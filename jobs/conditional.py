@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -51,7 +52,7 @@ def replace(folder: Folder, path: str, body: bytes, version: Any) -> bool:
     if folder.remote:
         return _put(folder, path, body, IfMatch=version)
     target = folder.local(path)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.old")
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
     try:
         target.rename(aside)  # takes the file away from everybody else at once; what was taken is looked at afterwards
     except FileNotFoundError:
@@ -74,7 +75,8 @@ def renew(folder: Folder, path: str, body: bytes, version: Any) -> None:
 def _create_local(folder: Folder, path: str, body: bytes) -> bool:
     target = folder.local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.new")
+    # Process numbers are not enough: two containers on a shared folder are both process 1.
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.new")
     part.write_bytes(body)
     try:
         os.link(part, target)  # fails where the target is there, and it is never there half

@@ -13,14 +13,14 @@ from typing import Any
 from atlas.errors import SettingsError
 from atlas.scan.earlier import Earlier
 from atlas.scan.images import Manifest, digest_of_rows
-from atlas.settings import Settings, from_mapping
+from atlas.settings import OPERATIONAL, Settings, from_mapping
 from atlas.store import layout, seal
 from atlas.store.files import Folder
 from jobs import plan as planning
 from jobs.build import begin
 from jobs.plan import Plan
 
-CHANGEABLE = ("network", "weights", "class_names", "workers", "decode_threads", "in_flight_mb", "retries", "address")
+CHANGEABLE = ("network", "weights", "class_names", *OPERATIONAL)
 """Settings that may be given again: where things lie now, and how the work is shared out."""
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import ImageError, JobError, SourceError
 from atlas.scan.labels import read_class_names, resolve
-from atlas.scan.rows import list_rows, read_rows
+from atlas.scan.rows import list_rows, read_rows, row_groups
 from atlas.scan.shards import list_shard, read_members
 from atlas.scan.sources import Part, Source, find, list_folder, text
 from atlas.store.files import filesystem, is_remote
@@ -181,6 +181,30 @@ def read_images(rows: pa.Table) -> Iterator[tuple[int, bytes | ImageError]]:
             else:
                 bodies = _read_folder(where, [row["key"] for row in part])
             yield from zip((row["image_id"] for row in part), bodies, strict=True)
+
+
+def stretches(rows: pa.Table, size: int) -> Iterator[tuple[int, int]]:
+    """Cuts rows of a manifest into stretches [start, stop) of about `size` that are as cheap to read apart as together.
+
+    A row group of a Parquet file stays whole; files, and members of a tar, can be told apart anywhere.
+    """
+    for start, stop, kind, path in _runs(rows):
+        if kind == "parquet":
+            wanted = rows.column("offset")[start:stop].to_numpy()
+            cuts = np.flatnonzero(np.diff(row_groups(os.fsdecode(path), wanted))) + 1
+            edges = [0, *cuts.tolist(), stop - start]
+        else:
+            edges = [*range(0, stop - start, size), stop - start]
+        yield from ((start + a, start + b) for a, b in pairwise(edges))
+
+
+def _runs(rows: pa.Table) -> Iterator[tuple[int, int, str, bytes]]:
+    start = 0
+    kinds, paths = rows.column("kind").to_pylist(), rows.column("path").to_pylist()
+    for (kind, path), group in groupby(zip(kinds, paths, strict=True)):
+        stop = start + sum(1 for _ in group)
+        yield start, stop, kind, path
+        start = stop
 
 
 def _read_folder(root: str, keys: Sequence[str]) -> Iterator[bytes | ImageError]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from atlas.errors import ImageError, JobError, SourceError
 from atlas.scan.labels import Labels, from_values
@@ -138,14 +139,9 @@ def _keys(paths: pa.ChunkedArray | None, rows: int) -> pa.Array:
 
 def read_rows(path: str, wanted: Sequence[int]) -> Iterator[bytes | ImageError]:
     """Pictures of rows of one file, in the order wanted; rising rows of a row group cost one pass over it."""
-    try:
-        file = _open(path)
-    except FileNotFoundError:
-        raise JobError(f"{path}: the file is gone; put it back, then run the same command again") from None
-    with file:
+    with _open_again(path) as file:
         name, leaf = image_column(file.schema_arrow, path)
-        counts = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
-        starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        starts = np.concatenate([[0], _ends(file)])
         position = 0
         while position < len(wanted):
             group = int(np.searchsorted(starts, wanted[position], side="right")) - 1
@@ -155,6 +151,25 @@ def read_rows(path: str, wanted: Sequence[int]) -> Iterator[bytes | ImageError]:
             inside = [int(row - starts[group]) for row in wanted[position:stop]]
             yield from _read_group(file, group, (name, leaf), inside)
             position = stop
+
+
+def row_groups(path: str, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row group of each row that is wanted of a file."""
+    with _open_again(path) as file:
+        return np.searchsorted(_ends(file), wanted, side="right")
+
+
+def _open_again(path: str) -> pq.ParquetFile:
+    """Opens a file that was there when images were listed. Raises `JobError` where it is gone."""
+    try:
+        return _open(path)
+    except FileNotFoundError:
+        raise JobError(f"{path}: the file is gone; put it back, then run the same command again") from None
+
+
+def _ends(file: pq.ParquetFile) -> NDArray[np.int64]:
+    counts = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    return np.cumsum(counts, dtype=np.int64)
 
 
 def _read_group(

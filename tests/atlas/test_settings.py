@@ -47,6 +47,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "seed": (3, "3"),
     "workers": ("4", "4"),
     "decode_threads": ("2", "2"),
+    "decoders": ("3", "3"),
     "in_flight_mb": (64, "64"),
     "retries": (0, "0"),
     "address": ("ray://there", "ray://there"),
