@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from atlas.scan.feed import Decoded, Feed, Quarantined
 from atlas.scan.graph import trace
 from atlas.scan.unit import Scanner, ScanSettings
 from atlas.types import Layer
+from jobs.actors import ALLOCATOR
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 IMAGENET = str(DATA / "imagenet-sample")
@@ -91,27 +95,68 @@ def seconds(call: Callable[[], object]) -> float:
 
 def paired(a: Callable[[], object], b: Callable[[], object], runs: int = 7) -> list[float]:
     """Ratios b / a of runs in turns, the first of each left out."""
+    return paired_seconds(lambda: seconds(a), lambda: seconds(b), runs)
+
+
+def paired_seconds(a: Callable[[], float], b: Callable[[], float], runs: int) -> list[float]:
+    """The same of two that say themselves what they cost."""
     a(), b()
     ratios = []
     for run in range(runs):
         if run % 2:
-            second = seconds(b)
-            ratios.append(second / seconds(a))
+            second = b()
+            ratios.append(second / a())
         else:
-            first = seconds(a)
-            ratios.append(seconds(b) / first)
+            first = a()
+            ratios.append(b() / first)
     return ratios
 
 
-def report(what: str, ratios: Sequence[float], claim: float, *, at_least: bool = False, note: str = "") -> bool:
-    """One line: the median ratio of all runs, the claim, and whether it holds."""
+class Side:
+    """One side of a comparison in a process of its own, `python -m MODULE WORDS`, which ends in `answer`.
+
+    `worker`: it is started as the job starts its workers, else as anybody starts Python.
+    """
+
+    def __init__(self, module: str, *words: str, worker: bool) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            env={**os.environ, **(ALLOCATOR if worker else {})},
+        )  # fmt: skip
+        self.said = self._line()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit("a side of the comparison ended")
+        return line.strip()
+
+    def __call__(self) -> float:
+        """Runs it once: seconds of processor time."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("run\n")
+        return float(self._line())
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def answer(call: Callable[[], object], said: str) -> None:
+    """What a side ends in: says something once, then runs whenever it is asked to."""
+    print(said, flush=True)
+    for _ in sys.stdin:
+        print(seconds(call), flush=True)
+
+
+def report(what: str, ratios: Sequence[float], claim: float | None, *, at_least: bool = False, note: str = "") -> bool:
+    """One line: the median ratio of all runs, the claim, if there is one, and whether it holds."""
     middle = median(ratios)
-    holds = middle >= claim if at_least else middle <= claim
-    sign = "≥" if at_least else "≤"
+    holds = claim is None or (middle >= claim if at_least else middle <= claim)
+    said = "" if claim is None else f" | {'≥' if at_least else '≤'} {claim:g} | {'holds' if holds else 'DOES NOT HOLD'}"
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} runs"
-    print(
-        f"{what:<58} | {middle:7.3f} ({spread}) | {sign} {claim:g} | {'holds' if holds else 'DOES NOT HOLD'}"
-        + (f" | {note}" if note else ""),
-        flush=True,
-    )
+    print(f"{what:<62} | {middle:7.3f} ({spread}){said}" + (f" | {note}" if note else ""), flush=True)
     return holds

@@ -12,7 +12,7 @@ import ray
 
 from atlas.errors import SettingsError
 from atlas.settings import Settings
-from jobs.actors import Worker, Workers
+from jobs.actors import ALLOCATOR, Worker, Workers
 from jobs.plan import Plan
 from jobs.pool import Pool
 
@@ -85,9 +85,7 @@ def _asked(settings: Settings) -> int:
 def make_pool(plan: Plan, workers: Workers) -> Pool:
     """A pool of workers that all know the plan."""
     shared = ray.put(plan)
-    said = {name: os.environ[name] for name in SAID if name in os.environ}
+    said = ALLOCATOR | {name: os.environ[name] for name in SAID if name in os.environ}
     worker: Any = Worker
-    options = worker.options(
-        num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus, runtime_env={"env_vars": said} if said else None
-    )
+    options = worker.options(num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus, runtime_env={"env_vars": said})
     return Pool(lambda: options.remote(shared, workers), workers.count, plan.settings.retries)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atlas.errors import AtlasError, JobError
+from jobs.actors import ALLOCATOR
 from jobs.plan import Plan
 
 
@@ -37,7 +38,7 @@ class Measurer:
             [sys.executable, "-c", "from jobs.measure import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            env={**os.environ, **ALLOCATOR, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         )
         self._send((plan, decode_threads))
 

@@ -17,6 +17,10 @@ from atlas.scan.transfer import Upload
 from atlas.types import Layer
 
 _RUN = 32
+_CACHE = 16 * 2**20
+"""Bytes of an output beyond which the second of two readings finds nothing of the first in a processor's cache."""
+_PIECE = 2**17
+"""Values of a large output that are read twice while they are near: half a MB."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -45,26 +49,46 @@ class Normalise:
 
 
 def extremes(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest and smallest value of each map (N, C, H, W), both (N, C) and copies.
+    """Largest and smallest value of each map (N, C, H, W), both (N, C) and copies."""
+    n, channels, height, width = output.shape
+    if height * width == 1:
+        only = output.reshape(n, channels).clone()
+        return only, only
+    if not output.is_contiguous(memory_format=torch.channels_last):
+        return output.amax((2, 3)), output.amin((2, 3))
+    flat = output.permute(0, 2, 3, 1).view(n, height * width, channels)
+    if output.device.type == "cpu" and output.nbytes > _CACHE:
+        return _by_pieces(flat)
+    return _by_runs(flat)
+
+
+def _by_runs(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Of (N, positions, C).
 
     PyTorch reduces the leading axis of (positions, channels) by vectors only in runs of 32 floats; fewer channels are
     45 times as slow. Some positions side by side make up the run, and are reduced in a second, small step.
     """
-    n, channels, height, width = output.shape
-    positions = height * width
-    if positions == 1:
-        only = output.reshape(n, channels).clone()
-        return only, only
+    n, positions, channels = flat.shape
     together = _RUN // math.gcd(channels, _RUN)
     fits = positions // together * together
-    if together == 1 or not fits or not output.is_contiguous(memory_format=torch.channels_last):
-        return output.amax((2, 3)), output.amin((2, 3))
-    flat = output.permute(0, 2, 3, 1).view(n, positions, channels)
-    runs = flat[:, :fits].view(n, fits // together, together * channels)
+    if together == 1 or not fits:
+        return flat.amax(1), flat.amin(1)
+    runs = flat[:, :fits].reshape(n, fits // together, together * channels)
     high, low = (r.view(n, together, channels) for r in (runs.amax(1), runs.amin(1)))
     if fits < positions:
         rest = flat[:, fits:]
         high, low = torch.cat([high, rest], 1), torch.cat([low, rest], 1)
+    return high.amax(1), low.amin(1)
+
+
+def _by_pieces(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a large (N, positions, C), a piece at a time, so that the second reading of each finds it in the cache."""
+    n, positions, channels = flat.shape
+    step = max(_PIECE // channels, 1)
+    found = [
+        _by_runs(flat[i : i + 1, p : p + step]) for i in range(n) for p in range(0, positions, step)
+    ]  # (1, C) each
+    high, low = (torch.cat(side).view(n, -1, channels) for side in zip(*found, strict=True))
     return high.amax(1), low.amin(1)
 
 

@@ -22,8 +22,7 @@ def strongest(values: Floats, image_ids: Ids, k: int, ordered: Floats | None = N
         return responses, ids
     last = max(images - k, 0)
     ordered = np.partition(values, last, axis=1) if ordered is None else ordered
-    above = np.flatnonzero(values >= ordered[:, last, None])  # a few more than k a row where the last value ties
-    row, column = np.divmod(above, images)
+    row, column = np.divmod(np.flatnonzero(_above(values, ordered[:, last, None], k)), images)
     value = values[row, column]
     order = np.lexsort((image_ids[column], -value, row))
     row, column, value = row[order], column[order], value[order]
@@ -32,6 +31,21 @@ def strongest(values: Floats, image_ids: Ids, k: int, ordered: Floats | None = N
     responses[row[kept], rank[kept]] = value[kept]
     ids[row[kept], rank[kept]] = image_ids[column[kept]]
     return responses, ids
+
+
+def _above(values: Floats, least: Floats, k: int) -> NDArray[np.bool_]:
+    """Which of `values` may be among the k largest of their row: those above `least`, and the first that equal it.
+
+    A residual block's smallest response is 0 for almost every image: ties are the rule, not the exception.
+    """
+    above = values >= least
+    many = np.flatnonzero(above.sum(axis=1, dtype=np.int32) > k)
+    if len(many):
+        greater = values[many] > least[many]
+        ties = above[many] & ~greater
+        wanted = k - greater.sum(axis=1, dtype=np.int32)
+        above[many] = greater | (ties & (np.cumsum(ties, axis=1, dtype=np.int32) <= wanted[:, None]))
+    return above
 
 
 def fold(a: tuple[Floats, Ids], b: tuple[Floats, Ids]) -> tuple[Floats, Ids]:

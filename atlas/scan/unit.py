@@ -233,18 +233,20 @@ class _Kept:
         self, outcome: tuple[Tensor, ...], slots: list[int], class_ids: NDArray[np.int64], places: list[int]
     ) -> list[bool]:
         """Takes the outcome of one call; says of each image whether all of its numbers are finite."""
-        high, low, logits, codes = (t if len(slots) == len(t) else t[slots] for t in outcome)  # slots ascend
+        high, low, logits, codes = ((t if len(slots) == len(t) else t[slots]).numpy() for t in outcome)  # slots ascend
         if not self.codes.shape[1]:
             self.codes = np.zeros((len(self.high), codes.shape[1]), np.float32)
-        self.high[places], self.low[places], self.codes[places] = high.numpy(), low.numpy(), codes.numpy()
-        log_softmax = torch.log_softmax(logits.double(), 1)
+        first, last = places[0], places[-1]
+        at = slice(first, last + 1) if last - first == len(places) - 1 else places  # a slice is copied at once
+        self.high[at], self.low[at], self.codes[at] = high, low, codes
+        log_softmax = torch.log_softmax(torch.from_numpy(logits).double(), 1)
         best, predicted = log_softmax.max(1)
         self.predicted[places], self.probability[places] = predicted.numpy(), best.exp().numpy()
         own = class_ids[places]
         known = np.flatnonzero((own >= 0) & (own < logits.shape[1]))
         self.loss[np.asarray(places)[known]] = -log_softmax.numpy()[known, own[known]]
-        finite = torch.isfinite(high).all(1) & torch.isfinite(low).all(1) & torch.isfinite(logits).all(1)
-        return [bool(f) for f in finite.tolist()]
+        finite = np.isfinite(high).all(1) & np.isfinite(low).all(1) & np.isfinite(logits).all(1)
+        return [bool(f) for f in finite]
 
 
 def _images(

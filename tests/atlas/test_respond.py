@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from atlas.scan import respond
 from atlas.scan.respond import extremes
 
 
@@ -22,6 +23,15 @@ def test_extremes(shape: tuple[int, int, int, int], layout: torch.memory_format)
     before = high.clone()
     maps.zero_()  # an in-place operation that follows must not change what was taken
     assert torch.equal(high, before)
+
+
+@pytest.mark.parametrize("shape", [(3, 96, 109, 131), (5, 24, 200, 201), (2, 1, 9, 9), (2, 40, 3, 5)])
+def test_extremes_of_large_maps(shape: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(respond, "_CACHE", 1)
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    high, low = extremes(maps)
+    assert torch.equal(high, maps.amax((2, 3)))
+    assert torch.equal(low, maps.amin((2, 3)))
 
 
 def test_extremes_of_tokens() -> None:
