@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -36,6 +35,7 @@ from atlas.store.codes import Codes, unit
 from atlas.store.files import Folder
 from atlas.store.search import CodeIndex
 from bench import real_codes
+from jobs.measure import peak_memory
 
 OUT = real_codes.OUT
 PART = 65_536
@@ -110,12 +110,12 @@ def synthetic(count: int) -> dict[str, Any]:
     folder = Folder(str(OUT / f"mixtures-{count}"))
     if not folder.names("codes"):
         subprocess.run([sys.executable, "-m", "bench.codes", "--make", str(count)], check=True)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     start, processor = time.perf_counter(), time.process_time()
     with stage.single_thread():
         about = index.build(folder, Codes(folder), seed=0)
     built, worked = time.perf_counter() - start, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_memory()
     file = folder.local(layout.INDEX)
     start = time.perf_counter()
     opened = CodeIndex(file, about.get("probes"))
@@ -135,8 +135,8 @@ def synthetic(count: int) -> dict[str, Any]:
         "recall_at_10_stored": about["recall_at_10_stored"],
         "build_seconds": round(built, 1),
         "build_processor_seconds": round(worked, 1),
-        "peak_memory_gb": round(peak / 2**20, 2),
-        "memory_before_gb": round(before / 2**20, 2),
+        "peak_memory_gb": round(peak / 2**30, 2),
+        "memory_before_gb": round(before / 2**30, 2),
         "file_gb": round(file.stat().st_size / 2**30, 2),
         "open_ms": round(1000 * opening, 2),
         "queries_a_second": round(_rate(lambda q: opened.search(q, 10), queries)),

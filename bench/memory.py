@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 from bench.common import DATA, RESNET20, report
+from jobs.actors import ALLOCATOR
 
 PLAN = """
 import pickle, sys
@@ -22,30 +23,36 @@ write_plan(Folder(out), plan, manifest)
 pickle.dump(plan, open(out + ".plan", "wb"))
 """
 SCAN = """
-import pickle, resource, sys
+import pickle, sys
 from jobs.actors import Work
+from jobs.measure import peak_memory
 plan = pickle.load(open(sys.argv[1] + ".plan", "rb"))
 work = Work(plan, 1)
 for unit in range(plan.units):
     work.scan(unit)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_memory())
 """
 
 
 def peak(limit: int) -> int:
-    """Peak resident memory of the worker, in KB. The plan is made by another process, as by the driver of the job."""
+    """Peak resident memory of the worker, in bytes. Another process makes the plan, as the driver of the job does."""
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "atlas")  # noqa: PTH118
         words = [str(limit), out, str(DATA / "cifar10/train.parquet"), *RESNET20]
         subprocess.run([sys.executable, "-c", PLAN, *words], check=True)
-        done = subprocess.run([sys.executable, "-c", SCAN, out], check=True, capture_output=True, text=True)
+        started = {**os.environ, **ALLOCATOR}
+        done = subprocess.run(
+            [sys.executable, "-c", SCAN, out], check=True, stdout=subprocess.PIPE, text=True, env=started
+        )
         return int(done.stdout.split()[-1])
 
 
 def main(most: int = 50_000) -> bool:
     """One pair: peaks hardly vary."""
     few, many = peak(5_000), peak(most)
-    return report(f"peak memory of a worker, {most:,} / 5,000 images", [many / few], 1.10, note=f"{many / 1024:.0f} MB")
+    return report(
+        f"peak memory of a worker, {most:,} / 5,000 images", [many / few], 1.10, note=f"{many / 2**20:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

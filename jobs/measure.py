@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError, JobError
@@ -77,6 +79,17 @@ def together(processes: Sequence[Measurer], method: str, arguments: Sequence[tup
     return [process.answer() for process in processes]
 
 
+def peak_memory() -> int:
+    """Bytes that this process has had resident at most.
+
+    Where the system says it: `ru_maxrss` of a new process begins with what its parent had.
+    """
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def main() -> None:
     """Answers requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "wb")
@@ -98,7 +111,7 @@ def main() -> None:
             else:
                 method, arguments = request
                 report = getattr(work, method)(*arguments).report
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            memory = peak_memory()
             found: Any = Answer(time.perf_counter() - begin, time.process_time() - cpu, memory, report)
         except AtlasError as error:
             found = error
