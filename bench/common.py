@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -112,6 +113,12 @@ def paired_seconds(a: Callable[[], float], b: Callable[[], float], runs: int) ->
     return ratios
 
 
+def as_worker() -> None:
+    """Starts this script again as the job starts its workers, unless it was."""
+    if any(os.environ.get(name) != value for name, value in ALLOCATOR.items()):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **ALLOCATOR})
+
+
 class Side:
     """One side of a comparison in a process of its own, `python -m MODULE WORDS`, which ends in `answer`.
 
@@ -122,7 +129,7 @@ class Side:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *words],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-            env={**os.environ, **(ALLOCATOR if worker else {})},
+            env={k: v for k, v in os.environ.items() if k not in ALLOCATOR} | (ALLOCATOR if worker else {}),
         )  # fmt: skip
         self.said = self._line()
 
@@ -133,10 +140,10 @@ class Side:
             sys.exit("a side of the comparison ended")
         return line.strip()
 
-    def __call__(self) -> float:
+    def __call__(self, what: str = "run") -> float:
         """Runs it once: seconds of processor time."""
         assert self._process.stdin is not None
-        self._process.stdin.write("run\n")
+        self._process.stdin.write(f"{what}\n")
         return float(self._line())
 
     def close(self) -> None:
@@ -145,11 +152,11 @@ class Side:
         self._process.communicate()
 
 
-def answer(call: Callable[[], object], said: str) -> None:
-    """What a side ends in: says something once, then runs whenever it is asked to."""
+def answer(call: Callable[[str], object], said: str) -> None:
+    """What a side ends in: says something once, then runs what it is asked for."""
     print(said, flush=True)
-    for _ in sys.stdin:
-        print(seconds(call), flush=True)
+    for line in sys.stdin:
+        print(seconds(partial(call, line.strip())), flush=True)
 
 
 def report(what: str, ratios: Sequence[float], claim: float | None, *, at_least: bool = False, note: str = "") -> bool:

@@ -1,10 +1,11 @@
 """A projection against Captum's, by size of field, and all projections of an atlas against their floor.
 
-Captum is asked one by one, on the whole image, as it can be; ours come in batches on aligned crops, decoded images in,
-float32 maps out. The floor of all projections is one forward and three plain backward passes an example on the smallest
-aligned crop of its own, at the best batch; ours is all three kinds with drawing and encoding four pictures, and the
-decoding of each image once. Processor time on one thread, so that others at work count less. `--examples`: how many a
-layer stand for all of its neurons × 9.
+Captum is asked one by one, on the whole image, as it can be, in a process started as anybody starts Python; ours come
+in batches on aligned crops, decoded images in, float32 maps out, in a process started as a worker is. The floor of all
+projections is one forward and three plain backward passes an example on the smallest aligned crop of its own, at the
+best batch, in a process like ours; ours is all three kinds with drawing and encoding four pictures, and the decoding of
+each image once. Processor time on one thread, so that others at work count less. `--examples`: how many a layer stand
+for all of its neurons × 9.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import copy
 import sys
 import warnings
 from collections import Counter
-from statistics import median
+from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -26,7 +28,19 @@ from atlas.harvest.crops import picture_shape
 from atlas.harvest.projections import Example, Projected, Responses, project_examples
 from atlas.scan.respond import Normalise
 from atlas.types import Layer
-from bench.common import IMAGENET, SQUEEZENET, Subject, decoded, paired, report, seconds, subject
+from bench.common import (
+    IMAGENET,
+    SQUEEZENET,
+    Side,
+    Subject,
+    answer,
+    as_worker,
+    decoded,
+    paired_seconds,
+    report,
+    seconds,
+    subject,
+)
 
 KINDS = ("deconvnet", "guided", "gradient")
 FIELDS = {
@@ -37,6 +51,10 @@ FIELDS = {
 }
 """Layers with fields of 19, 35, 59 and 155 px, and how many times Captum's speed is claimed."""
 K, PICTURE, BATCH = 9, 224, 16
+MANY, FEW = 64, 4
+"""Examples of a run of ours, and of Captum's."""
+DECODED = 16
+"""Images on whose decoding the time of all is reckoned."""
 
 
 def examples_of(layer: Layer, count: int, images: int) -> list[Example]:
@@ -46,38 +64,66 @@ def examples_of(layer: Layer, count: int, images: int) -> list[Example]:
     return [Example(i % images, *(int(rng.integers(size)) for size in sizes)) for i in range(count)]
 
 
-def against_captum(who: Subject, images: Images, name: str, claim: float, runs: int) -> bool:
-    """Two lines: deconvnet alone, and all three kinds, which Captum runs one after another."""
+def side(which: str, name: str) -> None:
+    """Runs kinds of projection, parted by commas, of a layer's examples whenever it is asked to."""
+    torch.set_num_threads(1)
+    who, images = setting()
+    layer = next(layer for layer in who.layers if layer.name == name)
+    if which == "captum":
+        answer(_captum(who, images, layer), which)
+    many, where = examples_of(layer, MANY, len(images.pixels)), geometry(layer, images.height, images.width)
+
+    def ours(kinds: str) -> None:
+        for _ in project_examples(who.module, layer, where, images, many, kinds.split(","), BATCH):
+            pass
+
+    answer(ours, which)
+
+
+def _captum(who: Subject, images: Images, layer: Layer) -> Callable[[str], None]:
     from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
 
-    layer = next(layer for layer in who.layers if layer.name == name)
     twin = copy.deepcopy(who.module)
     for module in twin.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
-    many, few = examples_of(layer, 64, len(images.pixels)), examples_of(layer, 4, len(images.pixels))
     inputs = images.normalise(images.pixels)
     methods = dict(zip(KINDS, (NeuronDeconvolution, NeuronGuidedBackprop, NeuronGradient), strict=True))
 
-    def theirs(kinds: tuple[str, ...]) -> None:
+    def theirs(kinds: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for kind in kinds:
+            for kind in kinds.split(","):
                 method = methods[kind](twin, twin.get_submodule(layer.module))
-                for e in few:
+                for e in examples_of(layer, FEW, len(images.pixels)):
                     method.attribute(inputs[e.image : e.image + 1].clone(), (e.channel, e.y, e.x))
 
-    def ours(kinds: tuple[str, ...]) -> None:
-        where = geometry(layer, images.height, images.width)
-        for _ in project_examples(who.module, layer, where, images, many, kinds, BATCH):
-            pass
+    return theirs
 
+
+def against_captum(layer: Layer, claim: float, runs: int) -> bool:
+    """Two lines: deconvnet alone, and all three kinds, which Captum runs one after another; and as many without a
+    claim, for a Captum that is started as a worker is."""
     good = True
-    for kinds in (KINDS[:1], KINDS):
-        ratios = [r * len(many) / len(few) for r in paired(lambda k=kinds: ours(k), lambda k=kinds: theirs(k), runs)]  # type: ignore[misc]
-        what = f"Captum / ours, field {layer.field.y.size} px, {' + '.join(kinds)}"
-        good &= report(what, ratios, claim, at_least=True, note=f"{len(many)} examples against {len(few)} one by one")
+    with closing(Side("bench.projections", "--side", "ours", layer.name, worker=True)) as ours:
+        for worker in (False, True):
+            with closing(Side("bench.projections", "--side", "captum", layer.name, worker=worker)) as theirs:
+                for kinds in (KINDS[0], ",".join(KINDS)):
+                    found = paired_seconds(lambda k=kinds: ours(k), lambda k=kinds: theirs(k), runs)  # type: ignore[misc]
+                    who = f"Captum{' as a worker' if worker else ''}"
+                    what = f"{who} / ours, field {layer.field.y.size} px, {kinds.replace(',', ' + ')}"
+                    ratios = [ratio * MANY / FEW for ratio in found]
+                    note = f"{MANY} examples against {FEW} one by one"
+                    good &= report(what, ratios, None if worker else claim, at_least=True, note=note)
     return good
+
+
+def setting() -> tuple[Subject, Images]:
+    """SqueezeNet and 64 photographs."""
+    who = subject(SQUEEZENET)
+    _, found = decoded([IMAGENET], who.preprocessing, 64)
+    pixels = np.stack([image.pixels for image in found])
+    return who, Images(pixels, Normalise(who.preprocessing, torch.device("cpu"), torch.float32))
 
 
 def floor(who: Subject, images: Images, layer: Layer, examples: list[Example]) -> float:
@@ -128,8 +174,9 @@ def ours(who: Subject, images: Images, layer: Layer, examples: list[Example]) ->
     return drawing, seconds(test) / len(kept)
 
 
-def against_floor(who: Subject, layers: list[Layer], images: Images, count: int, decode: float) -> bool:
-    """Every layer, weighted by its neurons."""
+def against_floor(who: Subject, layers: list[Layer], images: Images, count: int) -> bool:
+    """Every layer, weighted by its neurons, and the decoding of 1,000 images once."""
+    decode = seconds(lambda: decoded([IMAGENET], who.preprocessing, DECODED)) / DECODED
     total = least = tested = 0.0
     for layer in layers:
         examples = examples_of(layer, count, len(images.pixels))
@@ -152,15 +199,17 @@ def main() -> bool:
     parser.add_argument("--examples", type=int, default=96)
     parser.add_argument("--runs", type=int, default=7, help="pairs against Captum; 0 for none")
     parser.add_argument("--only", default="", help="layers against the floor, with commas; default all")
+    parser.add_argument("--side", nargs=2, help="which side of a pair this process runs, and of which layer")
     arguments = parser.parse_args()
+    if arguments.side:
+        side(*arguments.side)
+    as_worker()
     torch.set_num_threads(1)
-    who = subject(SQUEEZENET)
-    _, found = decoded([IMAGENET], who.preprocessing, 64)
-    pixels = np.stack([image.pixels for image in found])
-    images = Images(pixels, Normalise(who.preprocessing, torch.device("cpu"), torch.float32))
-    captum = [against_captum(who, images, *each, arguments.runs) for each in FIELDS.items() if arguments.runs]
+    who, images = setting()
+    named = {layer.name: layer for layer in who.layers}
+    captum = [against_captum(named[name], claim, arguments.runs) for name, claim in FIELDS.items() if arguments.runs]
     layers = [layer for layer in who.layers if not arguments.only or layer.name in arguments.only.split(",")]
-    return against_floor(who, layers, images, arguments.examples, median(i.seconds for i in found)) and all(captum)
+    return against_floor(who, layers, images, arguments.examples) and all(captum)
 
 
 if __name__ == "__main__":

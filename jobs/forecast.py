@@ -10,7 +10,7 @@ RAY_SECONDS = 5.0
 """To start the embedded Ray, and to stop it."""
 REPEATED = 0.45
 """New images a winner of side max or min brings, at most one: neurons like the same images. Found on CIFAR-10."""
-MAP_SECONDS = ((0, 0.2), (1_000, 2.3), (2_000, 5.7), (10_000, 27.5), (50_000, 115.0), (200_000, 520.0))
+MAP_SECONDS = ((0, 0.2), (1_000, 1.7), (2_000, 5.0), (10_000, 24.3), (50_000, 57.0), (200_000, 260.0))
 """Seconds of the map by images, on a core that does the reference t-SNE in `REFERENCE_SECONDS`."""
 REFERENCE_SECONDS = 0.51
 PLACED_SECONDS = 1.4e-4
