@@ -36,7 +36,9 @@ from jobs.predicted import text
 from jobs.progress import say
 
 SCAN_SECONDS = 8.0
-HARVEST_SECONDS = 10.0
+FEW_SECONDS = 4.0
+"""Of the smaller of two harvests; the larger one has four times as many images."""
+FEW_IMAGES = 4
 READ = 32
 """Images read on their own, to know the storage."""
 
@@ -201,16 +203,18 @@ def _harvest(
         return [Answer(1.0, 1.0, 0, _Nothing())], 1.0, 0.0
     np.random.default_rng(0).shuffle(ids)
     each = work.examples / work.harvest_images
-    images = min(8, len(ids))
+    images = FEW_IMAGES
     points: list[tuple[float, float]] = []
-    for again in (False, False, True):
+    for turn in range(3):
+        images = min(images, len(ids))
         asked = [_some(winners, np.roll(ids, -number * images)[:images], each) for number in range(len(processes))]
         answers = together(processes, "harvest", [(unit, table) for unit, table in enumerate(asked)])
         wall = float(np.mean([answer.wall for answer in answers]))
         points.append((float(np.mean([answer.report.examples for answer in answers])), wall))
-        if not again and len(points) == 2:
-            slowest = max(answer.wall for answer in answers) / images
-            images = int(np.clip(HARVEST_SECONDS / slowest, min(8, len(ids)), min(len(ids), 256)))
+        if turn == 0:
+            images = int(np.clip(FEW_SECONDS / wall * images, FEW_IMAGES, 64))
+        else:
+            images *= 4  # far enough from the few that the slope between them is not noise
     written = sum(folder.size(layout.pack_path(layout.pack("harvest", unit))) for unit in range(len(processes)))
     (few, short), (many, long) = points[1:]
     slope = max((long - short) / max(many - few, 1.0), 0.1 * long / many)
