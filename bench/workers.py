@@ -1,6 +1,6 @@
 """What Ray costs: the scan by Ray's actors against the same loop in plain processes, in paired runs.
 
-    python -m bench.workers [--pairs 7] [--limit 4096]
+    python -m bench.workers [--pairs 7] [--limit 10000]
 
 Both sides run `jobs.actors.Work.scan` on one-core workers over the same units of CIFAR-10, and commit them; they start
 when all workers are up. Printed: the median of the ratio plain / Ray for one worker and for two.
@@ -74,7 +74,7 @@ def main() -> None:
     """Prints the ratios."""
     parser = argparse.ArgumentParser(description="What Ray costs.")
     parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--limit", type=int, default=4096)
+    parser.add_argument("--limit", type=int, default=10_000)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         settings = Settings(
@@ -85,7 +85,7 @@ def main() -> None:
             resize=32,
             crop=32,
             limit=chosen.limit,
-            unit_size=256,
+            unit_size=1024,
             device="cpu",
         )
         plan, _, manifest = planning.make_plan(settings)

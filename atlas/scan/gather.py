@@ -84,7 +84,7 @@ def gather(
             _write_state(folder, fold)
     for unit, partial in _ahead(folder, range(first_unit, units)):
         fold.add(partial)
-        images.append(partial.images)
+        images.append(_kept(partial.images))
         quarantine += partial.quarantine
         _remember(partial.sample, unit, hashes, measured)
         if len(partial.images.image_id):
@@ -107,10 +107,15 @@ def gather(
     return Gathered(fold, _concatenated(images), sorted(quarantine), ids, table, dimensions)
 
 
+def _kept(images: Images) -> Images:
+    """A copy: a partial result's arrays look into its blob, and would keep all of it in memory."""
+    return Images(**{name: getattr(images, name).copy() for name in Images.__dataclass_fields__})
+
+
 def _codes(partial: Partial) -> pa.Table:
     dimensions = partial.codes.shape[1]
-    flat = pa.array(np.ascontiguousarray(partial.codes).reshape(-1))
-    columns = [pa.array(partial.images.image_id), pa.FixedSizeListArray.from_arrays(flat, dimensions)]
+    flat = pa.array(partial.codes.copy().reshape(-1))
+    columns = [pa.array(partial.images.image_id.copy()), pa.FixedSizeListArray.from_arrays(flat, dimensions)]
     return pa.table(columns, schema=schema.codes(dimensions, half=partial.codes.dtype == np.float16))
 
 
@@ -126,7 +131,7 @@ def _write_state(folder: Folder, fold: Fold) -> None:
 def _remember(sample: Sample, unit: int, hashes: list[tuple[np.uint64, int, int]], measured: dict[int, Floats]) -> None:
     for row, (value, image_id) in enumerate(zip(sample.hash, sample.image_id, strict=True)):
         hashes.append((value, int(image_id), unit))
-        measured[int(image_id)] = sample.properties[row]
+        measured[int(image_id)] = sample.properties[row].copy()
 
 
 def _write_responses(
