@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.common import DATA, IMAGENET, RESNET20, SQUEEZENET
 
 SETS = {
-    "imagenet": (IMAGENET, SQUEEZENET, ("--projections", "deconvnet", "--evidence", "0", "--picture-size", "64")),
+    "imagenet": (IMAGENET, SQUEEZENET, ("-k", "3", "--sides", "max", "--evidence", "1", "--picture-size", "64")),
     "cifar": (str(DATA / "cifar10/test.parquet"), RESNET20, ("--resize", "32", "--crop", "32", "--picture-size", "32")),
 }
 BAD = DATA.parent / "tools/make_bad_images.py"
