@@ -301,9 +301,7 @@ def _example_rows(
     def pictures(name: str, number: int, there: np.ndarray) -> pa.Array:
         base = used if name == "crop" else used + n * per + (number - 1) * k * n
         local = at if name == "crop" else np.cumsum(there) - 1
-        return _struct(
-            there, where, (base + np.maximum(local, 0)) % total, _WHY[name], name not in ("crop", "occlusion")
-        )
+        return _struct(there, where, (base + np.maximum(local, 0)) % total, _WHY[name], name != "crop")
 
     return pa.table(
         {

@@ -13,6 +13,7 @@ import pytest
 from api import look
 from api.app import create_app
 from api.pages import PAGES
+from api.words import figures
 from tests import constructed
 from tests.api.serving import serving
 
@@ -89,6 +90,16 @@ def test_a_neuron_shows_pairs_switches_evidence_and_its_query(client: httpx.Clie
     for example in model["examples"]["max"]:
         assert example["deconvnet"]["url"] in text
         assert example["crop"]["url"] in text
+
+
+def test_the_colours_of_an_occlusion_map_are_explained_beside_it(client: httpx.Client) -> None:
+    model = client.get("/api/v1/atlases/constructed/neurons/conv1/2").json()
+    strongest = model["examples"]["max"][0]
+    text = page(client, "/constructed/neurons/conv1/2")
+    assert strongest["occlusion"]["url"] in text
+    assert 'class="ramp" role="img"' in text
+    said = f"by up to {figures(strongest['occlusion']['scale'])} of {figures(strongest['response'])}"
+    assert said in text
 
 
 def test_a_wall_links_its_next_page_with_what_was_asked(client: httpx.Client) -> None:
