@@ -66,11 +66,11 @@ def _workers(settings: Settings, cores: int, gpus: float) -> Workers:
     count = int(settings.workers) if settings.workers != "auto" else int(gpus) or max(left // settings.threads, 1)
     spare = max((cores - count * settings.threads) // count, 1)
     threads = spare if settings.decode_threads == "auto" else int(settings.decode_threads)
-    free = cores - count  # what workers leave to tasks
+    free = max(cores - count, 0)  # what workers leave to tasks
     decoders = _asked(settings)
     if decoders > free:
         raise SettingsError(
-            f"--decoders {decoders}: {count} worker{'s' if count > 1 else ''} leave {max(free, 0)} of {cores} CPUs; "
+            f"--decoders {decoders}: {count} worker{'s' if count > 1 else ''} leave {free} of {cores} CPUs; "
             "give --workers or --decoders a smaller number"
         )
     if settings.decoders == "auto" and settings.address and gpus and settings.decode == "cpu":

@@ -15,7 +15,7 @@ from atlas.errors import JobError, SettingsError
 from atlas.scan import images
 from atlas.scan.decode import Preprocessing
 from atlas.scan.feed import Decoded, Feed, Quarantined
-from jobs import decoders
+from jobs import cluster, decoders
 from jobs.build import build
 from jobs.cluster import planned
 from tests import tiny
@@ -110,3 +110,14 @@ def test_decoders_need_cpus_beside_the_workers(tiny_root: Path, tmp_path: Path, 
         build(tiny.settings(tiny_root, tmp_path / "atlas", workers="2", decoders="3"))
     found = planned(tiny.settings(tiny_root, tmp_path / "atlas", workers="auto", decoders="3"), 8)
     assert (found.count, found.decoders) == (8, 3)  # an embedded Ray is made as large as that takes
+
+
+@pytest.mark.parametrize(("cores", "gpus", "expected"), [(32, 8, 24), (8, 8, 0), (4, 8, 0), (32, 0, 0)])
+def test_a_cluster_with_gpus_decodes_on_all_other_cpus(tmp_path: Path, cores: int, gpus: int, expected: int) -> None:
+    chosen = tiny.settings(tmp_path, workers="auto", device="auto", address="auto")
+    assert cluster._workers(chosen, cores, float(gpus)).decoders == expected
+
+
+def test_more_workers_than_cpus_are_still_asked_for(tmp_path: Path) -> None:
+    """A cluster may grow: the job runs on the workers that there is room for."""
+    assert cluster._workers(tiny.settings(tmp_path, workers="12", address="auto"), 4, 0.0).count == 12
