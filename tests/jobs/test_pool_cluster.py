@@ -56,11 +56,12 @@ def nodes() -> Iterator[Any]:
 
 
 def drive(nodes: Any, inputs: Path, out: str, images: str | None = None, **environment: str) -> subprocess.Popen[str]:
-    """The command on the cluster, in a process of its own."""
+    """The command on the cluster, in a process of its own; of `images` in a bucket half as many."""
     settings = tiny.settings(inputs, **{**OPTIONS, "out": out, "workers": "3"})
     words = tiny.arguments(settings, "--evidence", "0", "--address", nodes.address)
     if images:
         words[2] = images
+        words += ["--limit", str(4 * UNITS)]
     return subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", *words],
         stdout=subprocess.PIPE,
