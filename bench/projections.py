@@ -1,11 +1,10 @@
 """A projection against Captum's, by size of field, and all projections of an atlas against their floor.
 
-Captum is asked one by one, on the whole image, as it can be, in a process started as anybody starts Python; ours come
-in batches on aligned crops, decoded images in, float32 maps out, in a process started as a worker is. The floor of all
-projections is one forward and three plain backward passes an example on the smallest aligned crop of its own, at the
-best batch, in a process like ours; ours is all three kinds with drawing and encoding four pictures, and the decoding of
-each image once. Processor time on one thread, so that others at work count less. `--examples`: how many a layer stand
-for all of its neurons × 9.
+Captum is asked one by one, on the whole image, as it can be; ours come in batches on aligned crops, decoded images in,
+float32 maps out; each in a process of its own that is started as a worker is. The floor of all projections is one
+forward and three plain backward passes an example on the smallest aligned crop of its own, at the best batch; ours is
+all three kinds with drawing and encoding four pictures, and the decoding of each image once. Processor time on one
+thread, so that others at work count less. `--examples`: how many a layer stand for all of its neurons × 9.
 """
 
 from __future__ import annotations
@@ -103,18 +102,18 @@ def _captum(who: Subject, images: Images, layer: Layer) -> Callable[[str], None]
 
 def against_captum(layer: Layer, claim: float, runs: int) -> bool:
     """Two lines: deconvnet alone, and all three kinds, which Captum runs one after another; and as many without a
-    claim, for a Captum that is started as a worker is."""
+    claim, for a Captum in a process that gives freed memory back."""
     good = True
     with closing(Side("bench.projections", "--side", "ours", layer.name, worker=True)) as ours:
-        for worker in (False, True):
+        for worker in (True, False):
             with closing(Side("bench.projections", "--side", "captum", layer.name, worker=worker)) as theirs:
                 for kinds in (KINDS[0], ",".join(KINDS)):
                     found = paired_seconds(lambda k=kinds: ours(k), lambda k=kinds: theirs(k), runs)  # type: ignore[misc]
-                    who = f"Captum{' as a worker' if worker else ''}"
+                    who = f"Captum{'' if worker else ' as it comes'}"
                     what = f"{who} / ours, field {layer.field.y.size} px, {kinds.replace(',', ' + ')}"
                     ratios = [ratio * MANY / FEW for ratio in found]
                     note = f"{MANY} examples against {FEW} one by one"
-                    good &= report(what, ratios, None if worker else claim, at_least=True, note=note)
+                    good &= report(what, ratios, claim if worker else None, at_least=True, note=note)
     return good
 
 
