@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from api import look, models, rest, words
+from api import about, look, models, rest, words
 from api.params import LIMIT, Param
 from api.rest import Call
 from api.urls import with_query
@@ -81,7 +81,7 @@ class Pages:
         name = call.say.shelf.name
         found = self._heads.get(name)
         if found is None:
-            atlas = call.say.atlas()
+            atlas = about.atlas(call.say)
             found = self._heads[name] = dict(atlas)
         return found
 

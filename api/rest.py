@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api import models
+from api import about, models
 from api.errors import ApiError
 from api.library import Library
 from api.params import LIMIT, Param, cursor, integer, mark, offset_of
@@ -223,11 +223,11 @@ def sanity(call: Call) -> models.SanityList:
 
 
 def atlas(call: Call) -> models.Atlas:
-    return call.say.atlas()
+    return about.atlas(call.say)
 
 
 def atlases(library: Library, speakers: Mapping[str, Speaker]) -> models.AtlasList:
-    return {"items": [speakers[name].atlas_item() for name in library.shelves], "next": None}
+    return {"items": [about.atlas_item(speakers[name]) for name in library.shelves], "next": None}
 
 
 Answering = Callable[[Call], Any]
