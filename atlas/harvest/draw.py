@@ -44,7 +44,7 @@ def signed(values: NDArray[Any], size: tuple[int, int]) -> Drawn | None:
     scale = robust_scale(values)
     if not scale:
         return None
-    pixels = np.rint(127.5 + 127.5 * np.clip(values / scale, -1, 1)).astype(np.uint8)
+    pixels = np.rint(127.5 + 127.5 * (np.clip(values, -scale, scale) / scale)).astype(np.uint8)
     return Drawn(encoded(pixels.transpose(1, 2, 0), size), scale)
 
 
@@ -54,7 +54,7 @@ def magnitude(values: NDArray[Any], size: tuple[int, int]) -> Drawn | None:
     scale = robust_scale(largest)
     if not scale:
         return None
-    pixels = np.rint(255 * np.clip(largest / scale, 0, 1)).astype(np.uint8)
+    pixels = np.rint(255 * (np.minimum(largest, scale) / scale)).astype(np.uint8)
     return Drawn(encoded(pixels, size), scale)
 
 

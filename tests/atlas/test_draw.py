@@ -59,6 +59,17 @@ def test_scale_is_robust_and_ignores_zeros() -> None:
     assert draw.robust_scale(-values) == draw.robust_scale(values)
 
 
+def test_a_scale_far_below_the_largest_value() -> None:
+    values = np.full((3, 20, 20), 1e-42, np.float32)
+    values[0, 0, 0], values[0, 0, 1] = 1e3, -1e3
+    drawn = draw.signed(values, (20, 20))
+    assert drawn is not None
+    assert opened(drawn)[0, :3].tolist() == [[255, 255, 255], [0, 255, 255], [255, 255, 255]]
+    grey = draw.magnitude(values, (20, 20))
+    assert grey is not None
+    assert (opened(grey) == 255).all()
+
+
 @given(arrays.arrays(np.float32, (3, 5, 6), elements=st.floats(-1e3, 1e3, width=32)))
 @settings(max_examples=50, deadline=None)
 def test_values_can_be_read_back(values: NDArray[np.float32]) -> None:
