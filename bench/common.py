@@ -22,6 +22,7 @@ from atlas.scan import images, layers, network, respond
 from atlas.scan.decode import Preprocessing
 from atlas.scan.feed import Decoded, Feed, Quarantined
 from atlas.scan.graph import trace
+from atlas.scan.normalise import Normalise
 from atlas.scan.unit import Scanner, ScanSettings
 from atlas.types import Layer
 from jobs.actors import ALLOCATOR
@@ -44,14 +45,14 @@ class Subject:
 
     def scanner(self, batch: int, unit: int, feed: Feed | None = None, sampled: float = 1.0) -> Scanner:
         """A scanner of the job, with all statistics on; `sampled`: share of images that may be in the sample."""
-        normalise = respond.Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
+        normalise = Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
         feed = feed or Feed(self.preprocessing, 0, 1, 2 * batch)
         settings = ScanSettings(9, batch, unit, 0, min(int(sampled * 2**64), 2**64 - 1), False)
         return Scanner(self.module, self.layers, self.code, normalise, feed, settings)
 
     def normalised(self, pixels: NDArray[np.uint8], batch: int) -> list[torch.Tensor]:
         """Batches (N, 3, H, W), channels-last."""
-        normalise = respond.Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
+        normalise = Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
         return [normalise(pixels[i : i + batch]) for i in range(0, len(pixels) // batch * batch, batch)]
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from atlas.scan import respond, topk
+from atlas.scan.normalise import Normalise
 from bench.common import DATA, IMAGENET, RESNET20, SQUEEZENET, Subject, decoded, subject
 
 K, BATCH = 9, 16
@@ -24,7 +25,7 @@ SETS = ((SQUEEZENET, None, IMAGENET, 1000), (RESNET20, 32, str(DATA / "cifar10/t
 def responses(who: Subject, pixels: NDArray[np.uint8], dtype: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Side max of every neuron (neurons, images), and the class predicted of each image."""
     module = respond.prepare(copy.deepcopy(who.module), torch.device("cpu"), dtype)
-    normalise = respond.Normalise(who.preprocessing, torch.device("cpu"), respond.DTYPES[dtype])
+    normalise = Normalise(who.preprocessing, torch.device("cpu"), respond.DTYPES[dtype])
     high, predicted = [], []
     with respond.Responder(module, who.layers, who.code) as responder:
         for start in range(0, len(pixels) // BATCH * BATCH, BATCH):

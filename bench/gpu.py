@@ -31,6 +31,7 @@ from atlas.scan.feed import Decoded, Feed, Quarantined
 from atlas.scan.graph import trace
 from atlas.scan.images import list_images
 from atlas.scan.network import IMAGENET_MEAN, IMAGENET_STD, import_torchvision
+from atlas.scan.normalise import Normalise
 from atlas.scan.unit import Report, Scanner, ScanSettings
 
 ENOUGH = 0.90
@@ -77,7 +78,7 @@ def measure(case: Case, root: Path, runs: int) -> tuple[float, float]:
     network = getattr(import_torchvision().models, case.network)(weights=None).eval().requires_grad_(False)
     module = respond.prepare(network, case.device, case.dtype)
     preprocessing = Preprocessing(256, case.crop, IMAGENET_MEAN, IMAGENET_STD, "bilinear")
-    normalise = respond.Normalise(preprocessing, case.device, respond.DTYPES[case.dtype])
+    normalise = Normalise(preprocessing, case.device, respond.DTYPES[case.dtype])
     # Layers are found on a copy on the CPU: fields are geometry, whatever the device is.
     plain = getattr(import_torchvision().models, case.network)(weights=None).eval()
     graph = trace(plain, layers.example(plain, case.crop, case.crop))

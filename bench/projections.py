@@ -25,7 +25,7 @@ from atlas.harvest import draw, evidence
 from atlas.harvest.aligned import Images, geometry
 from atlas.harvest.crops import picture_shape
 from atlas.harvest.projections import Example, Projected, Responses, project_examples
-from atlas.scan.respond import Normalise
+from atlas.scan.normalise import Normalise
 from atlas.types import Layer
 from bench.common import (
     IMAGENET,

@@ -69,6 +69,7 @@ class Work:
         from atlas.harvest.unit import Harvester, HarvestSettings
         from atlas.scan import decode, network, nvjpeg, respond
         from atlas.scan.feed import Feed
+        from atlas.scan.normalise import Normalise
         from atlas.scan.unit import Scanner, ScanSettings
 
         settings = plan.settings
@@ -76,7 +77,7 @@ class Work:
         torch.set_num_threads(settings.threads)
         device = respond.device_of(settings.device)
         module = respond.prepare(network.build(plan.source).module, device, settings.dtype)
-        normalise = respond.Normalise(plan.preprocessing, device, respond.DTYPES[settings.dtype])
+        normalise = Normalise(plan.preprocessing, device, respond.DTYPES[settings.dtype])
         self._plan = plan
         self._folder = Folder(settings.out)
         bytes_an_image, in_flight = 3 * plan.preprocessing.crop**2, settings.in_flight_mb * 2**20

@@ -19,6 +19,7 @@ from atlas.harvest import crops
 from atlas.harvest.positions import TOLERANCE
 from atlas.scan import decode, network, respond
 from atlas.scan.images import list_images, read_images
+from atlas.scan.normalise import Normalise
 from atlas.scan.record import Recorder
 from atlas.settings import Settings, from_mapping
 from atlas.store import layout
@@ -105,7 +106,7 @@ class _Again:
         device = respond.device_of(plan.settings.device)
         self.plan = plan
         self.module = respond.prepare(network.build(plan.source).module, device, plan.settings.dtype)
-        self.normalise = respond.Normalise(plan.preprocessing, device, respond.DTYPES[plan.settings.dtype])
+        self.normalise = Normalise(plan.preprocessing, device, respond.DTYPES[plan.settings.dtype])
         self.layers = {layer.name: layer for layer in plan.layers}
         mean = [round(255 * value) for value in plan.preprocessing.mean]
         self.fill = (mean[0], mean[1], mean[2])

@@ -25,7 +25,7 @@ from atlas.harvest.positions import place
 from atlas.scan import decode
 from atlas.scan.decode import Preprocessing
 from atlas.scan.images import read_images
-from atlas.scan.respond import Normalise
+from atlas.scan.normalise import Normalise
 from atlas.scan.statistics import Ints
 from atlas.store import layout, schema
 from atlas.store.files import Folder

@@ -13,7 +13,7 @@ from atlas.harvest.filters import filter_rows
 from atlas.harvest.sanity import read_inputs, sanity_rows
 from atlas.scan.decode import Preprocessing
 from atlas.scan.images import read_images
-from atlas.scan.respond import Normalise
+from atlas.scan.normalise import Normalise
 from atlas.store import layout, tables
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter

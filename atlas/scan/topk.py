@@ -18,34 +18,32 @@ def strongest(values: Floats, image_ids: Ids, k: int, ordered: Floats | None = N
     neurons, images = values.shape
     responses = np.full((neurons, k), -np.inf, np.float32)
     ids = np.full((neurons, k), -1, np.int64)
-    if images == 0:
+    count = min(k, images)
+    if count == 0:
         return responses, ids
-    last = max(images - k, 0)
-    ordered = np.partition(values, last, axis=1) if ordered is None else ordered
-    row, column = np.divmod(np.flatnonzero(_above(values, ordered[:, last, None], k)), images)
-    value = values[row, column]
-    order = np.lexsort((image_ids[column], -value, row))
-    row, column, value = row[order], column[order], value[order]
-    rank = np.arange(len(row)) - np.searchsorted(row, np.arange(neurons))[row]
-    kept = rank < k
-    responses[row[kept], rank[kept]] = value[kept]
-    ids[row[kept], rank[kept]] = image_ids[column[kept]]
+    ordered = np.partition(values, images - count, axis=1) if ordered is None else ordered
+    chosen = _chosen(values, ordered[:, images - count, None], count)
+    column = np.flatnonzero(chosen).reshape(neurons, count) - images * np.arange(neurons)[:, None]
+    value = np.take_along_axis(values, column, 1)
+    order = np.argsort(-value, axis=1, kind="stable")  # ties stay in the order of images
+    responses[:, :count] = np.take_along_axis(value, order, 1)
+    ids[:, :count] = image_ids[np.take_along_axis(column, order, 1)]
     return responses, ids
 
 
-def _above(values: Floats, least: Floats, k: int) -> NDArray[np.bool_]:
-    """Which of `values` may be among the k largest of their row: those above `least`, and the first that equal it.
+def _chosen(values: Floats, least: Floats, count: int) -> NDArray[np.bool_]:
+    """`count` of `values` a row: those above `least`, the smallest of them, and the first that equal it.
 
     A residual block's smallest response is 0 for almost every image: ties are the rule, not the exception.
     """
-    above = values >= least
-    many = np.flatnonzero(above.sum(axis=1, dtype=np.int32) > k)
+    chosen = values >= least
+    many = np.flatnonzero(chosen.sum(axis=1, dtype=np.int32) > count)
     if len(many):
         greater = values[many] > least[many]
-        ties = above[many] & ~greater
-        wanted = k - greater.sum(axis=1, dtype=np.int32)
-        above[many] = greater | (ties & (np.cumsum(ties, axis=1, dtype=np.int32) <= wanted[:, None]))
-    return above
+        ties = chosen[many] & ~greater
+        wanted = count - greater.sum(axis=1, dtype=np.int32)
+        chosen[many] = greater | (ties & (np.cumsum(ties, axis=1, dtype=np.int32) <= wanted[:, None]))
+    return chosen
 
 
 def fold(a: tuple[Floats, Ids], b: tuple[Floats, Ids]) -> tuple[Floats, Ids]:

@@ -18,8 +18,9 @@ from atlas.codes import properties
 from atlas.scan import statistics, topk
 from atlas.scan.feed import Decoded, Feed, Quarantined
 from atlas.scan.images import hash_key
+from atlas.scan.normalise import Normalise
 from atlas.scan.partial import Images, Partial, Sample, dump
-from atlas.scan.respond import Normalise, Responder
+from atlas.scan.respond import Responder
 from atlas.scan.transfer import Download
 from atlas.store import layout
 from atlas.store.files import Folder
@@ -108,18 +109,21 @@ class Scanner:
         class_ids = rows.column("class_id").fill_null(-1).to_numpy().astype(np.int64)
         self.done = 0
         kept = _Kept(len(rows), self.neurons)
-        done: list[Light] = []
+        run: list[Light] = []
         quarantine: list[tuple[int, str, str]] = []
         with Responder(self.module, self.layers, self.code) as responder:
             for batch, outcome in self._outcomes(responder, rows, wanted, quarantine, report):
                 self.done += len(batch)
                 slots = [image.image_id % self.settings.batch_size for image in batch]
-                finite = kept.add(outcome, slots, class_ids, [i.image_id - first for i in batch])
-                for image, good in zip(batch, finite, strict=True):
-                    if good:
-                        done.append(Light(image.image_id, image.width, image.height, image.thumbnail, image.properties))
-                    else:
-                        quarantine.append((image.image_id, "response", "the network's responses are not finite"))
+                kept.add(outcome, slots, [image.image_id - first for image in batch])
+                run += [Light(i.image_id, i.width, i.height, i.thumbnail, i.properties) for i in batch]
+        finite = kept.finite([image.image_id - first for image in run])
+        done = [image for image, good in zip(run, finite, strict=True) if good]
+        quarantine += [
+            (image.image_id, "response", "the network's responses are not finite")
+            for image, good in zip(run, finite, strict=True)
+            if not good
+        ]
         report.images, report.quarantined = len(done), len(quarantine)
         return self._reduce(first, kept, done, sorted(quarantine), class_ids, hashes, pack)
 
@@ -200,7 +204,7 @@ class Scanner:
         sampled = np.flatnonzero(hashes[index] <= np.uint64(self.settings.threshold))
         measured = [done[i].properties for i in sampled]
         return Partial(
-            images=_images(done, kept, index, class_ids[index], pack),
+            images=_images(done, kept.logits[index], class_ids[index], pack),
             quarantine=quarantine,
             strongest=topk.strongest(columns, ids, k, ordered),
             weakest=(-weakest[0], weakest[1]),
@@ -219,55 +223,62 @@ class Scanner:
 
 
 class _Kept:
-    """Responses, codes and predictions of a unit's images, by their place in the unit."""
+    """Responses, codes and logits of a unit's images, by their place in the unit."""
 
     def __init__(self, images: int, neurons: int) -> None:
         self.high = np.zeros((images, neurons), np.float32)
         self.low = np.zeros((images, neurons), np.float32)
-        self.codes = np.zeros((images, 0), np.float32)
-        self.predicted = np.zeros(images, np.int32)
-        self.probability = np.zeros(images, np.float32)
-        self.loss = np.full(images, np.nan, np.float32)
+        self.codes = self.logits = np.zeros((images, 0), np.float32)
 
-    def add(
-        self, outcome: tuple[Tensor, ...], slots: list[int], class_ids: NDArray[np.int64], places: list[int]
-    ) -> list[bool]:
-        """Takes the outcome of one call; says of each image whether all of its numbers are finite."""
+    def add(self, outcome: tuple[Tensor, ...], slots: list[int], places: list[int]) -> None:
+        """Takes the outcome of one call."""
         high, low, logits, codes = ((t if len(slots) == len(t) else t[slots]).numpy() for t in outcome)  # slots ascend
         if not self.codes.shape[1]:
             self.codes = np.zeros((len(self.high), codes.shape[1]), np.float32)
+            self.logits = np.zeros((len(self.high), logits.shape[1]), np.float32)
         first, last = places[0], places[-1]
         at = slice(first, last + 1) if last - first == len(places) - 1 else places  # a slice is copied at once
-        self.high[at], self.low[at], self.codes[at] = high, low, codes
-        log_softmax = torch.log_softmax(torch.from_numpy(logits).double(), 1)
-        best, predicted = log_softmax.max(1)
-        self.predicted[places], self.probability[places] = predicted.numpy(), best.exp().numpy()
-        own = class_ids[places]
-        known = np.flatnonzero((own >= 0) & (own < logits.shape[1]))
-        self.loss[np.asarray(places)[known]] = -log_softmax.numpy()[known, own[known]]
-        finite = np.isfinite(high).all(1) & np.isfinite(low).all(1) & np.isfinite(logits).all(1)
-        return [bool(f) for f in finite]
+        self.high[at], self.low[at], self.codes[at], self.logits[at] = high, low, codes, logits
+
+    def finite(self, places: list[int]) -> NDArray[np.bool_]:
+        """Whether all numbers of an image are finite, for each of `places`."""
+        good = [np.isfinite(numbers[places]).all(1) for numbers in (self.high, self.low, self.logits)]
+        return np.asarray(good[0] & good[1] & good[2])
 
 
 def _images(
     done: list[Light],
-    kept: _Kept,
-    index: NDArray[np.int64],
+    logits: NDArray[np.float32],
     class_ids: NDArray[np.int64],
     pack: PackWriter | None,
 ) -> Images:
     thumbnails = [
         pack.add(f"{image.image_id:012d}.jpg", image.thumbnail) if pack and image.thumbnail else None for image in done
     ]
+    predicted, probability, loss = _judged(logits, class_ids)
     return Images(
         np.array([i.image_id for i in done], np.int64),
         np.array([i.width for i in done], np.int32),
         np.array([i.height for i in done], np.int32),
         class_ids.astype(np.int32),
-        kept.predicted[index],
-        kept.probability[index],
-        kept.loss[index],
+        predicted,
+        probability,
+        loss,
         np.array([t["offset"] if t else -1 for t in thumbnails], np.int64),
         np.array([t["length"] if t else 0 for t in thumbnails], np.int64),
         np.array([t["crc32"] if t else 0 for t in thumbnails], np.uint32),
     )
+
+
+def _judged(
+    logits: NDArray[np.float32], class_ids: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    """Of logits (images, classes): the class predicted, its probability, the cross entropy; NaN without a class."""
+    loss = np.full(len(logits), np.nan, np.float32)
+    if not len(logits):
+        return loss.astype(np.int32), loss, loss
+    log_softmax = torch.log_softmax(torch.from_numpy(logits).double(), 1)
+    best, predicted = log_softmax.max(1)
+    known = np.flatnonzero((class_ids >= 0) & (class_ids < logits.shape[1]))
+    loss[known] = -log_softmax.numpy()[known, class_ids[known]]
+    return predicted.int().numpy(), best.exp().float().numpy(), loss

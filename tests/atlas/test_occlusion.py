@@ -29,7 +29,7 @@ from atlas.harvest.occlusion import (
 from atlas.harvest.projections import Example
 from atlas.scan.decode import Preprocessing
 from atlas.scan.layers import find_layers
-from atlas.scan.respond import Normalise
+from atlas.scan.normalise import Normalise
 from atlas.store.pictures import PackWriter
 from atlas.types import Layer
 from tests import naive_occlusion

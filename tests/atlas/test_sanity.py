@@ -16,7 +16,7 @@ from atlas.harvest.projections import Example, project_examples
 from atlas.harvest.similarity import MEASURES, Picture
 from atlas.scan.decode import Preprocessing
 from atlas.scan.layers import find_layers
-from atlas.scan.respond import Normalise
+from atlas.scan.normalise import Normalise
 from atlas.types import Layer
 from tests.naive_similarity import spearman
 from tests.tiny_net import net
