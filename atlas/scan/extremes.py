@@ -23,33 +23,32 @@ Floats = NDArray[np.float32]
 _ZERO = np.float32(0)
 
 
-def extremes(output: Tensor, high: Tensor, low: Tensor) -> None:
-    """Writes the largest and the smallest value of each map (N, C, H, W) to `high` and `low` (N, C), float32.
+def extremes(output: Tensor, found: Tensor) -> None:
+    """Writes the largest (0) and the smallest (1) value of each map (N, C, H, W) to `found` (2, N, C), float32.
 
     Both are NaN where a map holds one.
     """
     n, channels, height, width = output.shape
     if height * width == 1:
-        high[:] = low[:] = output.view(n, channels)
-    elif not _at_once(output, high, low):
-        high[:], low[:] = output.amax((2, 3)), output.amin((2, 3))
+        found[:] = output.view(n, channels)
+    elif not _at_once(output, found):
+        found[0], found[1] = output.amax((2, 3)), output.amin((2, 3))
 
 
-def _at_once(output: Tensor, high: Tensor, low: Tensor) -> bool:
+def _at_once(output: Tensor, found: Tensor) -> bool:
     """By PyTorch's number of threads; False on another device, in another layout, and where numbers are not finite."""
     if output.is_cuda or not output.is_contiguous(memory_format=torch.channels_last):
         return False
-    maps = output.permute(0, 2, 3, 1).flatten(1, 2)  # (N, positions, C), of the same memory
-    values, most, least = maps.float().numpy(), high.numpy(), low.numpy()
+    values, both = output.permute(0, 2, 3, 1).flatten(1, 2).float().numpy(), found.numpy()  # (N, positions, C)
     threads = min(torch.get_num_threads(), len(values))
     if threads == 1:
-        return _loop()(values, most, least)
+        return _loop()(values, both)
     cuts = [len(values) * part // threads for part in range(threads + 1)]
-    parts = [(values[a:b], most[a:b], least[a:b]) for a, b in pairwise(cuts)]
+    parts = [(values[a:b], both[:, a:b]) for a, b in pairwise(cuts)]
     return all(_pool(threads).map(lambda part: _loop()(*part), parts))
 
 
-def _both(values: Floats, high: Floats, low: Floats) -> bool:
+def _both(values: Floats, found: Floats) -> bool:
     """Eight positions at a time; channels lie side by side and become vectors.
 
     `max` loses a NaN: False where a value, or a sum of eight, is not finite.
@@ -74,15 +73,15 @@ def _both(values: Floats, high: Floats, low: Floats) -> bool:
                 odd[c] += v * _ZERO
                 most[c] = max(most[c], v)
                 least[c] = min(least[c], v)
-        high[i, :] = most
-        low[i, :] = least
+        found[0, i, :] = most
+        found[1, i, :] = least
     return not np.isnan(odd).any()
 
 
 @cache
-def _loop() -> Callable[[Floats, Floats, Floats], bool]:
-    found = types.Array(types.float32, 2, "A")
-    return compiled(types.boolean(types.Array(types.float32, 3, "C"), found, found), _both)
+def _loop() -> Callable[[Floats, Floats], bool]:
+    numbers = types.float32
+    return compiled(types.boolean(types.Array(numbers, 3, "C"), types.Array(numbers, 3, "A")), _both)
 
 
 @cache

@@ -117,8 +117,8 @@ class Recorder:
 
 
 def as_maps(tensor: Tensor, channel_axis: int = 1) -> Tensor:
-    """A view (N, C, H, W) of (N, C), (N, T, C), (N, C, T), (N, H, W, C) or (N, C, H, W); absent axes are 1."""
-    tensor = tensor.movedim(channel_axis, 1)  # (N, C, …)
+    """Maps (N, C, H, W), of the same memory, of (N, C), (N, T, C), (N, C, T), (N, H, W, C); absent axes are 1."""
+    tensor = tensor if channel_axis == 1 else tensor.movedim(channel_axis, 1)  # (N, C, …)
     while tensor.dim() < 4:
         tensor = tensor.unsqueeze(2)
     return tensor

@@ -36,7 +36,7 @@ class Responder:
         first = list(accumulate((layer.channels for layer in layers), initial=0))
         self._columns = {layer.index: slice(*ends) for layer, ends in zip(layers, pairwise(first), strict=True)}
         self._neurons = first[-1]
-        self._high = self._low = torch.empty(0)
+        self._found = torch.empty(0)
         self._codes: list[Tensor] = []
         self._recorder = Recorder(module, layers, self._take, inputs=[code], take_input=self._take_code)
 
@@ -50,8 +50,7 @@ class Responder:
         self._recorder.__exit__(kind, error, trace)
 
     def _take(self, layer: Layer, output: Tensor) -> None:
-        columns = self._columns[layer.index]
-        extremes(output, self._high[:, columns], self._low[:, columns])
+        extremes(output, self._found[:, :, self._columns[layer.index]])
 
     def _take_code(self, _: tuple[str, int], value: Tensor) -> None:
         self._codes.append(value.float().mean((2, 3)))
@@ -60,8 +59,8 @@ class Responder:
     def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Side max and side min (N, neurons), logits (N, classes), codes (N, dimensions), all float32."""
         # Asked for at once, since a small piece of memory a layer would lie where the next feature map could have been.
-        self._high, self._low = torch.empty((2, len(batch), self._neurons), device=batch.device)
+        self._found = torch.empty((2, len(batch), self._neurons), device=batch.device)
         self._codes.clear()
         logits = self._recorder.run(batch)
         assert logits is not None
-        return self._high, self._low, logits.float(), self._codes[-1]
+        return self._found[0], self._found[1], logits.float(), self._codes[-1]

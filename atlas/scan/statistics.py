@@ -8,10 +8,15 @@ histograms add bin by bin.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
+
+from atlas.scan.compiled import compiled
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -56,24 +61,39 @@ class Moments:
 
 
 def moments(high: Floats, low: Floats) -> Moments:
-    """Moments of responses (neurons, images): `high` of side max, `low` of side min."""
-    neurons, images = high.shape
+    """Moments of responses (images, neurons): `high` of side max, `low` of side min."""
+    images, neurons = high.shape
     if images == 0:
         up, down = np.full(neurons, -np.inf, np.float32), np.full(neurons, np.inf, np.float32)
         zero = np.zeros(neurons)
         return Moments(0, zero, zero, np.zeros(neurons, np.int64), up, down, up, down)
-    mean = high.mean(axis=1, dtype=np.float64)
-    deviation = high - mean[:, None]
+    mean = high.mean(axis=0, dtype=np.float64)
+    m2 = np.zeros(neurons)
+    _squares_loop()(np.ascontiguousarray(high), mean, m2)
     return Moments(
         images,
         mean,
-        np.einsum("ij,ij->i", deviation, deviation),
-        (high > 0).sum(axis=1, dtype=np.int64),
-        high.max(axis=1),
-        high.min(axis=1),
-        low.max(axis=1),
-        low.min(axis=1),
+        m2,
+        (high > 0).sum(axis=0, dtype=np.int64),
+        high.max(axis=0),
+        high.min(axis=0),
+        low.max(axis=0),
+        low.min(axis=0),
     )
+
+
+def _squares(high: Floats, mean: Doubles, m2: Doubles) -> None:
+    """Adds the squared deviation of each row of `high` (images, neurons) from `mean` to `m2`."""
+    for i in range(len(high)):
+        for neuron in range(high.shape[1]):
+            deviation = high[i, neuron] - mean[neuron]
+            m2[neuron] += deviation * deviation
+
+
+@cache
+def _squares_loop() -> Callable[[Floats, Doubles, Doubles], None]:
+    doubles = types.Array(types.float64, 1, "C")
+    return compiled(types.void(types.Array(types.float32, 2, "C"), doubles, doubles), _squares)
 
 
 @dataclass(frozen=True)
@@ -143,20 +163,32 @@ class ClassSums:
 
 def class_sums(high: Floats, class_ids: Ints) -> ClassSums:
     """Class sums of responses (images, neurons); class -1 is none and left out. Summed in the order of images."""
-    order = np.argsort(class_ids, kind="stable")
-    order = order[class_ids[order] >= 0]
-    classes, first, images = np.unique(class_ids[order], return_index=True, return_counts=True)
-    rows = high[order]  # (images, neurons)
-    if not len(classes):
-        empty = np.zeros((0, high.shape[1]))
-        return ClassSums(classes, images, empty, empty, empty.astype(np.int32))
-    return ClassSums(
-        classes,
-        images,
-        np.add.reduceat(rows, first, axis=0, dtype=np.float64),
-        np.add.reduceat(np.maximum(rows, 0), first, axis=0, dtype=np.float64),
-        np.add.reduceat(rows > 0, first, axis=0, dtype=np.int32),
-    )
+    classes, group, images = np.unique(class_ids, return_inverse=True, return_counts=True)
+    if len(classes) and classes[0] < 0:
+        classes, group, images = classes[1:], group - 1, images[1:]
+    shape = (len(classes), high.shape[1])
+    sums = ClassSums(classes, images, np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32))
+    _sums_loop()(np.ascontiguousarray(high), group, sums.total, sums.rectified, sums.fires)
+    return sums
+
+
+def _add(high: Floats, group: Ints, total: Doubles, rectified: Doubles, fires: NDArray[np.int32]) -> None:
+    """Adds each row of `high` (images, neurons) to row `group` of the sums, unless that is -1."""
+    for i in range(len(high)):
+        if group[i] >= 0:
+            all_of, above, count = total[group[i]], rectified[group[i]], fires[group[i]]
+            for neuron in range(high.shape[1]):
+                value = high[i, neuron]
+                all_of[neuron] += value
+                above[neuron] += max(value, np.float32(0))
+                count[neuron] += value > 0
+
+
+@cache
+def _sums_loop() -> Callable[[Floats, Ints, Doubles, Doubles, NDArray[np.int32]], None]:
+    sums = types.Array(types.float64, 2, "C")
+    high, fires = types.Array(types.float32, 2, "C"), types.Array(types.int32, 2, "C")
+    return compiled(types.void(high, types.Array(types.int64, 1, "C"), sums, sums, fires), _add)
 
 
 def selectivity(rectified_mean: Doubles, images: Ints) -> Floats:

@@ -208,7 +208,7 @@ class Scanner:
             quarantine=quarantine,
             strongest=topk.strongest(columns, ids, k, ordered),
             weakest=(-weakest[0], weakest[1]),
-            moments=statistics.moments(columns, lows),
+            moments=statistics.moments(high, low),
             histogram=statistics.histogram(ordered),
             classes=statistics.class_sums(high, class_ids[index]),
             sample=Sample(

@@ -24,7 +24,7 @@ def found(maps: torch.Tensor) -> torch.Tensor:
     """Largest and smallest (2, N, C), written to columns of a wider table, as a scan's are."""
     n, channels = maps.shape[:2]
     wide = torch.full((2, n, channels + 3), 7.0)
-    extremes(maps, wide[0, :, 2:-1], wide[1, :, 2:-1])
+    extremes(maps, wide[:, :, 2:-1])
     assert (wide[:, :, [0, 1, -1]] == 7).all()
     return wide[:, :, 2:-1]
 

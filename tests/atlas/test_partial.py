@@ -32,7 +32,7 @@ def make(first: int, count: int, seed: int = 0) -> Partial:
         [(first + count, "empty", "no bytes")],
         topk.strongest(columns, ids, K),
         (-weakest[0], weakest[1]),
-        statistics.moments(columns, lows),
+        statistics.moments(high, low),
         statistics.histogram(np.sort(columns, axis=1)),
         statistics.class_sums(high, class_ids),
         Sample(ids.astype(np.uint64), ids, high, low, floats[:, None]),

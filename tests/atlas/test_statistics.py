@@ -17,9 +17,9 @@ floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @given(st.lists(floats, min_size=1, max_size=30), st.integers(0, 30))
 def test_moments_fold_as_numpy_counts(values: list[float], cut: int) -> None:
-    high = np.array([values], np.float32).clip(-1e15, 1e15)
+    high = np.array(values, np.float32)[:, None].clip(-1e15, 1e15)  # (images, 1)
     low = high - 1
-    whole = statistics.moments(high[:, :cut], low[:, :cut]).fold(statistics.moments(high[:, cut:], low[:, cut:]))
+    whole = statistics.moments(high[:cut], low[:cut]).fold(statistics.moments(high[cut:], low[cut:]))
     exact = high.astype(np.float64)
     scale = float(np.abs(exact).max()) or 1.0
     assert whole.images == len(values)
@@ -31,7 +31,7 @@ def test_moments_fold_as_numpy_counts(values: list[float], cut: int) -> None:
 
 
 def test_moments_far_from_zero_keep_their_digits() -> None:
-    high = (1e4 + RNG.normal(0, 0.01, (1, 1000))).astype(np.float32)
+    high = (1e4 + RNG.normal(0, 0.01, (1000, 1))).astype(np.float32)
     found = statistics.moments(high, high)
     assert found.m2[0] / 1000 == pytest.approx(high.astype(np.float64).var(), rel=1e-9)
 
