@@ -33,15 +33,16 @@ from bench.common import (
 
 RUNS = 9
 SETS = {
-    "squeezenet1_0": (SQUEEZENET, None, IMAGENET, 128, (8, 16)),
-    "resnet20": (RESNET20, 32, str(DATA / "cifar10/test.parquet"), 1024, (16, 32, 64, 128)),
+    "squeezenet1_0": (SQUEEZENET, None, IMAGENET, 128, (8, 16), 1.0),
+    "resnet20": (RESNET20, 32, str(DATA / "cifar10/test.parquet"), 1024, (16, 32, 64, 128), 4096 / 50_000),
 }
+"""Network, crop, images, how many, batches to try, and what share of the data set its response sample is."""
 
 
 def side(which: str, name: str) -> None:
     """Runs one side, at its best batch, whenever it is asked to."""
     torch.set_num_threads(1)
-    network, crop, source, count, batches = SETS[name]
+    network, crop, source, count, batches, sampled = SETS[name]
     who = subject(network, crop)
     rows, found = decoded([source], who.preprocessing, count)
     pixels = np.stack([image.pixels for image in found])
@@ -56,7 +57,7 @@ def side(which: str, name: str) -> None:
         return lambda: forward(tensors)
 
     def scan(batch: int) -> Callable[[], object]:
-        scanner = who.scanner(batch, count, Replayed(found))  # type: ignore[arg-type]
+        scanner = who.scanner(batch, count, Replayed(found), sampled)  # type: ignore[arg-type]
         return lambda: scanner.partial(rows, Report(0), None)
 
     calls = {batch: (scan if which == "scan" else bare)(batch) for batch in batches}
