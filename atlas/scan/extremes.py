@@ -6,6 +6,7 @@ as a tenth of the forward pass. Its `aminmax` finds both at once, one value at a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -21,6 +22,8 @@ from atlas.scan.compiled import compiled
 
 Floats = NDArray[np.float32]
 _ZERO = np.float32(0)
+_WIDE = 64
+"""Values side by side that keep a processor's vectors filled."""
 
 
 def extremes(output: Tensor, found: Tensor) -> None:
@@ -39,7 +42,10 @@ def _at_once(output: Tensor, found: Tensor) -> bool:
     """By PyTorch's number of threads; False on another device, in another layout, and where numbers are not finite."""
     if output.is_cuda or not output.is_contiguous(memory_format=torch.channels_last):
         return False
-    values, both = output.permute(0, 2, 3, 1).flatten(1, 2).float().numpy(), found.numpy()  # (N, positions, C)
+    maps, both = output.float().permute(0, 2, 3, 1).numpy(), found.numpy()  # (N, H, W, C)
+    positions, channels = maps.shape[1] * maps.shape[2], maps.shape[3]
+    together = math.gcd(positions, max(_WIDE // channels, 1))  # few channels fill no vector: some positions do
+    values = maps.reshape(len(maps), positions // together, together * channels)
     threads = min(torch.get_num_threads(), len(values))
     if threads == 1:
         return _loop()(values, both)
@@ -49,32 +55,36 @@ def _at_once(output: Tensor, found: Tensor) -> bool:
 
 
 def _both(values: Floats, found: Floats) -> bool:
-    """Eight positions at a time; channels lie side by side and become vectors.
+    """Of `values` (N, steps, positions · C), eight steps at a time, so that what is found is rarely written.
 
     `max` loses a NaN: False where a value, or a sum of eight, is not finite.
     """
-    n, positions, channels = values.shape
-    eights = positions // 8 * 8
-    most, least, odd = np.empty(channels, np.float32), np.empty(channels, np.float32), np.zeros(channels, np.float32)
+    n, steps, wide = values.shape
+    channels = found.shape[2]
+    eights = steps // 8 * 8
+    most, least, odd = np.empty(wide, np.float32), np.empty(wide, np.float32), np.zeros(wide, np.float32)
     for i in range(n):
         x = values[i]
-        for c in range(channels):
+        for c in range(wide):
             most[c] = least[c] = x[0, c]
         for p in range(0, eights, 8):
-            for c in range(channels):
+            for c in range(wide):
                 v0, v1, v2, v3 = x[p, c], x[p + 1, c], x[p + 2, c], x[p + 3, c]
                 v4, v5, v6, v7 = x[p + 4, c], x[p + 5, c], x[p + 6, c], x[p + 7, c]
                 odd[c] += (((v0 + v1) + (v2 + v3)) + ((v4 + v5) + (v6 + v7))) * _ZERO
                 most[c] = max(most[c], max(max(max(v0, v1), max(v2, v3)), max(max(v4, v5), max(v6, v7))))
                 least[c] = min(least[c], min(min(min(v0, v1), min(v2, v3)), min(min(v4, v5), min(v6, v7))))
-        for p in range(eights, positions):
-            for c in range(channels):
+        for p in range(eights, steps):
+            for c in range(wide):
                 v = x[p, c]
                 odd[c] += v * _ZERO
                 most[c] = max(most[c], v)
                 least[c] = min(least[c], v)
-        found[0, i, :] = most
-        found[1, i, :] = least
+        for c in range(channels):
+            found[0, i, c], found[1, i, c] = most[c], least[c]
+        for c in range(channels, wide):
+            found[0, i, c % channels] = max(found[0, i, c % channels], most[c])
+            found[1, i, c % channels] = min(found[1, i, c % channels], least[c])
     return not np.isnan(odd).any()
 
 

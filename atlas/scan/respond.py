@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from types import TracebackType
 
 import torch
@@ -34,7 +34,7 @@ class Responder:
 
     def __init__(self, module: nn.Module, layers: Sequence[Layer], code: tuple[str, int]) -> None:
         first = list(accumulate((layer.channels for layer in layers), initial=0))
-        self._columns = {layer.index: slice(*ends) for layer, ends in zip(layers, pairwise(first), strict=True)}
+        self._columns = {layer.index: (start, layer.channels) for layer, start in zip(layers, first, strict=False)}
         self._neurons = first[-1]
         self._found = torch.empty(0)
         self._codes: list[Tensor] = []
@@ -50,7 +50,7 @@ class Responder:
         self._recorder.__exit__(kind, error, trace)
 
     def _take(self, layer: Layer, output: Tensor) -> None:
-        extremes(output, self._found[:, :, self._columns[layer.index]])
+        extremes(output, self._found.narrow(2, *self._columns[layer.index]))
 
     def _take_code(self, _: tuple[str, int], value: Tensor) -> None:
         self._codes.append(value.float().mean((2, 3)))

@@ -67,19 +67,31 @@ def moments(high: Floats, low: Floats) -> Moments:
         up, down = np.full(neurons, -np.inf, np.float32), np.full(neurons, np.inf, np.float32)
         zero = np.zeros(neurons)
         return Moments(0, zero, zero, np.zeros(neurons, np.int64), up, down, up, down)
-    mean = high.mean(axis=0, dtype=np.float64)
-    m2 = np.zeros(neurons)
-    _squares_loop()(np.ascontiguousarray(high), mean, m2)
-    return Moments(
-        images,
-        mean,
-        m2,
-        (high > 0).sum(axis=0, dtype=np.int64),
-        high.max(axis=0),
-        high.min(axis=0),
-        low.max(axis=0),
-        low.min(axis=0),
-    )
+    total, fires, m2 = np.zeros(neurons), np.zeros(neurons, np.int64), np.zeros(neurons)
+    highs, lows = np.stack([high[0], high[0]]), np.stack([low[0], low[0]])  # largest and smallest
+    high, low = np.ascontiguousarray(high), np.ascontiguousarray(low)
+    _totals_loop()(high, low, total, fires, highs, lows)
+    mean = total / images
+    _squares_loop()(high, mean, m2)
+    return Moments(images, mean, m2, fires, highs[0], highs[1], lows[0], lows[1])
+
+
+def _totals(high: Floats, low: Floats, total: Doubles, fires: Ints, highs: Floats, lows: Floats) -> None:
+    """Takes each row of `high` and `low` (images, neurons) into the sum, the count above 0, largest and smallest."""
+    for i in range(len(high)):
+        for neuron in range(high.shape[1]):
+            value, least = high[i, neuron], low[i, neuron]
+            total[neuron] += value
+            fires[neuron] += value > 0
+            highs[0, neuron], highs[1, neuron] = max(highs[0, neuron], value), min(highs[1, neuron], value)
+            lows[0, neuron], lows[1, neuron] = max(lows[0, neuron], least), min(lows[1, neuron], least)
+
+
+@cache
+def _totals_loop() -> Callable[[Floats, Floats, Doubles, Ints, Floats, Floats], None]:
+    floats = types.Array(types.float32, 2, "C")
+    doubles, counts = types.Array(types.float64, 1, "C"), types.Array(types.int64, 1, "C")
+    return compiled(types.void(floats, floats, doubles, counts, floats, floats), _totals)
 
 
 def _squares(high: Floats, mean: Doubles, m2: Doubles) -> None:
