@@ -241,8 +241,8 @@ class _Kept:
 
     def finite(self, places: list[int]) -> NDArray[np.bool_]:
         """Whether all numbers of an image are finite, for each of `places`."""
-        good = [np.isfinite(numbers).all(1) for numbers in (self.high, self.low, self.logits)]
-        return np.asarray((good[0] & good[1] & good[2])[places])
+        good = np.stack([np.isfinite(numbers).all(1) for numbers in (self.high, self.low, self.logits)])
+        return np.asarray(good.all(0))[places]
 
 
 def _ranked(
