@@ -123,7 +123,14 @@ def cifar(data: Path, images: Path, out: Path) -> Path:
     return out
 
 
-def test_cifar_test_images_from_parquet(data: Path, tmp_path: Path, embedded_ray: None) -> None:
+@pytest.fixture
+def small_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The map is laid out from 2,000 images: a t-SNE of all takes a minute, and says nothing of the scan."""
+    monkeypatch.setattr(embedding, "SAMPLED", 2_000)
+
+
+@pytest.mark.usefixtures("embedded_ray", "small_map")
+def test_cifar_test_images_from_parquet(data: Path, tmp_path: Path) -> None:
     out = cifar(data, data / "cifar10/test.parquet", tmp_path / "atlas")
     assert len(rows(out, "images")) == 10_000
     assert top1(out) == pytest.approx(0.81, abs=0.003)
@@ -131,11 +138,8 @@ def test_cifar_test_images_from_parquet(data: Path, tmp_path: Path, embedded_ray
     assert kinds == {"conv": 19, "block": 9, "linear": 1}
 
 
-def test_cifar_training_images_from_shards(
-    data: Path, tools: Path, tmp_path: Path, embedded_ray: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All 50,000. Their map is laid out from 2,000: a t-SNE of all takes a minute, and says nothing of the scan."""
-    monkeypatch.setattr(embedding, "SAMPLED", 2_000)
+@pytest.mark.usefixtures("embedded_ray", "small_map")
+def test_cifar_training_images_from_shards(data: Path, tools: Path, tmp_path: Path) -> None:
     train = data / "cifar10/train.parquet"
     command = [sys.executable, tools / "make_shards.py", train, tmp_path / "shards", "5000"]
     subprocess.run(command, check=True, capture_output=True)
