@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,68 +15,22 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from atlas.errors import ImageError, JobError, SourceError
 from atlas.scan.decode import decode
-from atlas.scan.images import MANIFEST, Manifest, hash_key, list_images, read_image, read_images
-from atlas.store import files
-from atlas.store.files import Folder
+from atlas.scan.images import MANIFEST, hash_key, list_images, read_image, read_images
 from tests import naive_images
-
-PNG = b"\x89PNG "  # listing never looks inside
-
-
-def fill(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(PNG + name.encode())
-    return root
-
-
-def keys(manifest: Manifest) -> list[str]:
-    return manifest.table["key"].to_pylist()  # type: ignore[no-any-return]
-
-
-def class_ids(manifest: Manifest) -> list[int | None]:
-    return manifest.table["class_id"].to_pylist()  # type: ignore[no-any-return]
-
-
-def bodies(manifest: Manifest) -> list[bytes | ImageError]:
-    read = list(read_images(manifest.table))
-    assert [image_id for image_id, _ in read] == list(range(len(manifest.table)))
-    return [body for _, body in read]
-
-
-def picture(seed: int) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(out, "PNG")
-    return out.getvalue()
-
-
-def write_tar(path: Path, members: Sequence[tuple[str, bytes]], kind: int = tarfile.PAX_FORMAT) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", format=kind) as tar:
-        for name, body in members:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(body)
-            tar.addfile(entry, io.BytesIO(body))
-    return path
-
-
-def write_parquet(path: Path, columns: dict[str, Any], schema: pa.Schema | None = None, group: int = 1000) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns, schema=schema), path, row_group_size=group)
-    return path
-
-
-def upload(folder: Path, bucket: str, under: str = "") -> str:
-    target = Folder(f"{bucket}/{under}".rstrip("/"))
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            target.put(path.relative_to(folder).as_posix(), path.read_bytes())
-    return target.location
-
+from tests.sources import (
+    PNG,
+    bodies,
+    class_ids,
+    fill,
+    huggingface,
+    keys,
+    names_file,
+    write_parquet,
+    write_tar,
+)
 
 # Folders
 
@@ -182,12 +132,6 @@ def test_limit_keeps_ids_classes_and_bytes(tmp_path: Path) -> None:
     assert len(list_images([root, str(shards)], str(names_file(tmp_path)), limit=3).table) == 3
 
 
-def names_file(folder: Path) -> Path:
-    path = folder / "names.tsv"
-    path.write_text("b\tbird\na\tape\n")
-    return path
-
-
 def test_class_names_give_order_and_words(tmp_path: Path) -> None:
     root = fill(tmp_path / "data", "a/1.png", "b/1.png", "c/1.png")
     manifest = list_images([str(root)], str(names_file(tmp_path)))
@@ -231,183 +175,6 @@ def _treat(body: bytes | ImageError) -> str:
     except ImageError as error:
         return "quarantine" if error.reason.isidentifier() and error.detail.isprintable() else repr(error.detail)
     return "scan"
-
-
-# Shards
-
-
-@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_every_format_of_tar(tmp_path: Path, kind: int) -> None:
-    long = "a/" * 60 + "x" * 90 if kind == tarfile.USTAR_FORMAT else "long/" * 60 + "猫" * 40
-    members = [("./one.png", b"1" * 600), (f"{long}.png", b"22"), ("two/e.jpg", b""), ("notes.txt", b"no")]
-    shard = write_tar(tmp_path / "x.tar", members, kind)
-    manifest = list_images([str(shard)])
-    assert keys(manifest) == ["one.png", f"{long}.png", "two/e.jpg"]
-    assert bodies(manifest) == [b"1" * 600, b"22", b""]
-    assert class_ids(manifest) == [None] * 3
-
-
-def test_a_sample_is_an_image_and_its_label(tmp_path: Path) -> None:
-    members = [
-        ("d/000.cls", b"3\n"), ("d/000.seg.png", b"mask"), ("d/000.jpg", b"image"), ("d/000.txt", b"a caption"),
-        ("d/001.png", b"i1"), ("d/001.json", b'{"label": 5, "caption": "x"}'),
-        ("d/002.png", b"i2"), ("d/002.json", b'{"cls": 6}'), ("d/002.cls", b"7"),
-        ("d/003.png", b"i3"), ("d/003.json", b"not json"),
-        ("d/._004.jpg", b"mac"), ("004.cls", b"9"), ("005.cls", b"-1"), ("005.webp", b"i5"),
-    ]  # fmt: skip
-    manifest = list_images([str(write_tar(tmp_path / "x.tar", members))])
-    assert keys(manifest) == ["d/000.jpg", "d/001.png", "d/002.png", "d/003.png", "005.webp"]
-    assert class_ids(manifest) == [3, 5, 7, None, None]
-    assert bodies(manifest) == [b"image", b"i1", b"i2", b"i3", b"i5"]
-    assert manifest.classes == ("0", "1", "2", "3", "4", "5", "6", "7")
-
-
-def test_words_in_shards_are_classes_over_all_shards(tmp_path: Path) -> None:
-    write_tar(tmp_path / "b.tar", [("1.png", b""), ("1.cls", b"owl"), ("2.png", b""), ("2.cls", b"ant")])
-    write_tar(tmp_path / "a.tar", [("1.png", b""), ("1.json", b'{"label": "bee"}')])
-    manifest = list_images([str(tmp_path)], limit=2)
-    assert keys(manifest) == ["a.tar/1.png", "b.tar/1.png"]
-    assert manifest.classes == ("ant", "bee", "owl")
-    assert class_ids(manifest) == [1, 2]
-
-
-def test_links_and_folders_in_a_tar_are_not_images(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        for name, kind in [
-            ("folder.png", tarfile.DIRTYPE),
-            ("link.png", tarfile.SYMTYPE),
-            ("hard.png", tarfile.LNKTYPE),
-        ]:
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.linkname = kind, "real.png"
-            tar.addfile(entry)
-        entry = tarfile.TarInfo("real.png")
-        entry.size = 3
-        tar.addfile(entry, io.BytesIO(b"yes"))
-    assert bodies(list_images([str(tmp_path / "x.tar")])) == [b"yes"]
-
-
-def test_the_last_member_may_be_cut_short(tmp_path: Path) -> None:
-    shard = write_tar(tmp_path / "x.tar", [("1.png", b"a" * 700), ("2.png", b"b" * 700)])
-    with shard.open("r+b") as stream:
-        stream.truncate(512 + 1024 + 512 + 300)
-    first, second = bodies(list_images([str(shard)]))
-    assert first == b"a" * 700
-    assert isinstance(second, ImageError)
-    assert (second.reason, second.detail) == ("truncated", "300 of 700 bytes are in the tar")
-
-
-def test_other_damage_to_a_tar_is_said_before_the_work_starts(tmp_path: Path) -> None:
-    shard = write_tar(tmp_path / "x.tar", [("1.png", b"a" * 700), ("2.png", b"b" * 700)])
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[: 512 + 1024] + b"junk" * 128 + whole[512 + 1024 + 512 :])
-    with pytest.raises(SourceError, match=r"x.tar: expected a tar file; the header at byte 1536 is damaged"):
-        list_images([str(shard)])
-    shard.write_bytes(whole[: 512 + 1024 + 100])
-    with pytest.raises(SourceError, match=r"the header at byte 1536 is damaged"):
-        list_images([str(shard)])
-    with tarfile.open(shard, "w:gz") as tar:
-        tar.addfile(tarfile.TarInfo("1.png"))
-    with pytest.raises(SourceError, match="a compressed file: unpack it"):
-        list_images([str(shard)])
-    for body in (b"", bytes(10240), b"<html>"):
-        shard.write_bytes(body)
-        with pytest.raises(SourceError, match=r"x\.tar"):
-            list_images([str(shard)])
-
-
-def test_listing_a_tar_reads_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from atlas.scan import shards
-
-    read = []
-
-    class Counting(shards._Window):
-        def read(self, offset: int, length: int) -> bytes:
-            body = super().read(offset, length)
-            read.append(len(self._bytes))
-            return body
-
-    monkeypatch.setattr(shards, "_Window", Counting)
-    shard = write_tar(tmp_path / "x.tar", [(f"{n}.png", bytes(1 << 20)) for n in range(10)])
-    assert len(list_images([str(shard)]).table) == 10
-    assert sum(read) < 200_000
-
-
-# Parquet
-
-
-def huggingface(names: Sequence[str]) -> dict[bytes, bytes]:
-    features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
-    return {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
-
-
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def test_parquet_in_hugging_faces_layout(tmp_path: Path) -> None:
-    schema = pa.schema([("image", IMAGE), ("label", pa.int64())], huggingface(["zebra", "ant"]))
-    rows = [{"bytes": b"%d" % n, "path": f"{n}.jpg"} for n in range(5)]
-    write_parquet(tmp_path / "data/train-0.parquet", {"image": rows, "label": [0, 1, 1, -1, None]}, schema)
-    one = list_images([str(tmp_path / "data/train-0.parquet")])
-    assert one.classes == ("zebra", "ant")
-    assert class_ids(one) == [0, 1, 1, None, None]
-    assert keys(one) == [f"{n}.jpg" for n in range(5)]
-    assert bodies(one) == [b"%d" % n for n in range(5)]
-    write_parquet(tmp_path / "data/train-1.parquet", {"image": rows[:1], "label": [1]}, schema)
-    (tmp_path / "README.md").write_text("words")
-    several = list_images([str(tmp_path)])
-    assert keys(several)[-1] == "data/train-1.parquet/0.jpg"
-    assert keys(list_images([str(tmp_path / "data/*-1.parquet")])) == ["0.jpg"]
-    zoo = fill(tmp_path / "zoo", "ant/1.png", "cow/1.png")
-    both = list_images([str(zoo), str(tmp_path / "data/train-1.parquet")])
-    assert both.classes == ("zebra", "ant")
-    assert class_ids(both) == [1, None, 1]
-
-
-def test_parquet_keys_are_paths_only_where_these_tell_images_apart(tmp_path: Path) -> None:
-    paths = ["a.png", None, "b.png", "a.png", ""]
-    rows = [{"bytes": b"x", "path": path} for path in paths]
-    path = write_parquet(tmp_path / "x.parquet", {"image": rows}, pa.schema([("image", IMAGE)]))
-    assert keys(list_images([str(path)])) == ["0", "1", "b.png", "3", "4"]
-
-
-@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
-def test_binary_column_and_words(tmp_path: Path, kind: pa.DataType) -> None:
-    columns = {"jpg": pa.array([b"1", None, b"3"], kind), "label": pa.array(["owl", "ant", None]).dictionary_encode()}
-    manifest = list_images([str(write_parquet(tmp_path / "x.parquet", columns))])
-    assert keys(manifest) == ["0", "1", "2"]
-    assert manifest.classes == ("ant", "owl")
-    assert class_ids(manifest) == [1, 0, None]
-    first, second, third = bodies(manifest)
-    assert (first, third) == (b"1", b"3")
-    assert isinstance(second, ImageError)
-    assert second.reason == "null"
-
-
-@settings(max_examples=30, deadline=None)
-@given(wanted=st.lists(st.integers(0, 999), max_size=40))
-def test_parquet_rows_in_any_order(tmp_path_factory: pytest.TempPathFactory, wanted: list[int]) -> None:
-    path = tmp_path_factory.getbasetemp() / "any_order.parquet"
-    if not path.exists():
-        write_parquet(path, {"image": [b"%d" % n for n in range(1000)]}, group=300)
-    table = list_images([str(path)]).table.take(pa.array(wanted, pa.int64()))
-    assert list(read_images(table)) == [(n, b"%d" % n) for n in wanted]
-
-
-def test_a_large_row_group_is_read_in_bounded_memory(tmp_path: Path) -> None:
-    path = tmp_path / "large.parquet"
-    body = np.random.default_rng(0).bytes(1 << 16)
-    image = pa.array([body[n:] + body[:n] for n in range(2000)], pa.binary())  # 131 MB in one row group
-    options = {"compression": None, "use_dictionary": False, "write_batch_size": 16}  # pages of a megabyte
-    pq.write_table(pa.table({"image": image}), path, row_group_size=10_000, **options)
-    table = list_images([str(path)]).table
-    del image
-    before, most = pa.total_allocated_bytes(), 0
-    for number, (_, got) in enumerate(read_images(table)):
-        assert isinstance(got, bytes)
-        most = max(most, pa.total_allocated_bytes() - before)
-        assert got[:8] == body[number : number + 8]
-    assert most < 24 << 20
 
 
 # Both, and all
@@ -536,68 +303,3 @@ def test_a_vanished_file_is_one_image_a_vanished_source_is_not(tmp_path: Path) -
     for manifest in (folder, tar, parquet):
         with pytest.raises(JobError, match="is gone; put it back"):
             bodies(manifest)
-
-
-# Buckets
-
-
-def test_a_bucket_is_listed_and_read_as_a_disk(tmp_path: Path, bucket: str) -> None:
-    local = fill(
-        tmp_path / "all", "f/a/1.png", "f/b/naïve 猫 א.jpg", "f/b/quote'\"<b>&+%25.jpg", "f/top.png", "f/.no.png"
-    )
-    fill(local, *(f"f/many/{n}.png" for n in range(30)), "f/notes.txt", "f/.hid/1.png")
-    for number in range(3):
-        members = [(f"{n}.{end}", body) for n in range(9) for end, body in (("png", picture(n)), ("cls", b"%d" % n))]
-        write_tar(local / f"shards/train-{number}.tar", members)
-        write_parquet(local / f"rows/{number}.parquet", {"image": [picture(n) for n in range(7)]}, group=3)
-    there = upload(local, bucket, "some where")
-    for name in (
-        "f",
-        "shards",
-        "rows",
-        "shards/train-1.tar",
-        "shards/train-[01].tar",
-        "rows/*.parquet",
-        "*/train-2.tar",
-    ):
-        here, remote = list_images([f"{local}/{name}"]), list_images([f"{there}/{name}"])
-        assert keys(here) == keys(remote), name
-        assert class_ids(here) == class_ids(remote)
-        assert (here.classes, here.digest) == (remote.classes, remote.digest)
-        assert bodies(here) == bodies(remote)
-        last = remote.table.slice(len(remote.table) - 1).to_pylist()[0]
-        assert read_image(last) == bodies(here)[-1]
-
-
-def test_trouble_in_a_bucket(tmp_path: Path, bucket: str) -> None:
-    there = upload(fill(tmp_path, "a/1.png", "a/2.png"), bucket, "f")
-    for name in ("f/absent", "absent", "f/*.tar"):
-        with pytest.raises(SourceError, match=r"no such|no file"):
-            list_images([f"{bucket}/{name}"])
-    with pytest.raises(SourceError, match="no such"):
-        list_images([f"{bucket}-absent/f"])
-    manifest = list_images([there])
-    Folder(there).remove("a/1.png")
-    gone, kept = bodies(manifest)
-    assert isinstance(gone, ImageError)
-    assert gone.reason == "missing"
-    assert kept == PNG + b"a/2.png"
-
-
-def test_a_store_out_of_reach_is_no_matter_of_one_image(
-    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there = upload(fill(tmp_path, "a/1.png", "a/2.png"), bucket, "f")
-    manifest = list_images([there])
-    monkeypatch.setattr(files, "_ATTEMPTS", 1)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
-        bodies(manifest)
-    with pytest.raises(SourceError, match=r"^s3://\S+/f: cannot be read \(.*NETWORK_CONNECTION"):
-        list_images([there])
-
-
-def test_class_names_from_a_bucket(tmp_path: Path, bucket: str) -> None:
-    root = fill(tmp_path / "data", "a/1.png", "b/1.png")
-    Folder(bucket).put("names.tsv", b"b\tbird\na\tape\n")
-    assert class_ids(list_images([str(root)], f"{bucket}/names.tsv")) == [1, 0]
