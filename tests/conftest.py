@@ -86,3 +86,14 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     made = fs.S3FileSystem(region="us-east-1", endpoint_override=host, scheme=scheme, allow_bucket_creation=True)
     made.create_dir(name)
     return f"s3://{name}"
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small batches gain nothing from threads, and lose much beside other processes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,52 +13,10 @@ from torch import Tensor, nn
 from atlas.errors import NetworkError
 from atlas.harvest.projections import as_in_a_run, project
 from atlas.harvest.rules import RULES, Rules
-from atlas.scan.network import import_torchvision
-from atlas.types import PROJECTIONS, Axis, Field, Layer
-from tests.naive_projections import Projector
+from atlas.types import PROJECTIONS
+from tests.drawing import KINDS, Formed, layer_of, picture, relative
 
-KINDS = ("deconvnet", "guided", "gradient")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small batches gain nothing from threads, and lose much beside other processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-_ANY = Field(Axis(1, 1, 0), Axis(1, 1, 0))
-
-
-def layer_of(name: str, call: int = 1) -> Layer:
-    """A layer that is only stopped at: its field does not matter here."""
-    return Layer(0, name, "conv", 1, 1, 1, _ANY, True, name, call)
-
-
-def picture(net: nn.Module, layer: str, x: Tensor, at: tuple[int, int, int], seed: float = 1.0) -> dict[str, Tensor]:
-    """All three kinds for one image (1, 3, H, W) and `at` = channel, y, x."""
-    return project(net, layer_of(layer), x, torch.tensor([at[1:]]), torch.tensor(at[:1]), KINDS, torch.tensor([seed]))
-
-
-def network(name: str) -> nn.Module:
-    torch.manual_seed(1)
-    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    net: nn.Module = getattr(import_torchvision().models, name)(weights=None, **extra)
-    if name.startswith(("alexnet", "vgg")):  # the same shape of classifier, without its 100 million weights
-        first = net.classifier[1 if name == "alexnet" else 0].in_features  # type: ignore[index]
-        small = (nn.Dropout(), nn.Linear(first, 32), nn.ReLU(True), nn.Dropout(), nn.Linear(32, 32), nn.ReLU(True))
-        net.classifier = nn.Sequential(*small, nn.Linear(32, 10))
-    for m in net.modules():
-        if isinstance(m, nn.BatchNorm2d):  # batch norms that do something
-            nn.init.uniform_(m.weight, 0.5, 1.5)
-            nn.init.normal_(m.bias, 0, 0.3)
-            nn.init.normal_(m.running_mean, 0, 0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(m.running_var, 0.5, 1.5)  # type: ignore[arg-type]
-        if isinstance(m, nn.Conv2d | nn.Linear) and extra:
-            nn.init.kaiming_normal_(m.weight)
-    return net.eval().double()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---- hand-computed 4 × 4 maps
@@ -169,22 +124,6 @@ _CAPPED: dict[str, Callable[[Tensor], Tensor]] = {
     "clamp": lambda x: x.clamp(0, 6),
     "clamp_": lambda x: torch.clamp_(x, 0.0, 6.0),
 }
-
-
-class Formed(nn.Module):
-    """Two convolutions with a rectifier of any form, called twice (as a reused module is)."""
-
-    def __init__(self, form: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.a, self.b, self.c = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 3)
-        self.form = form
-        self.double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.a(x) * 4 + 1
-        y = self.form(y)
-        return self.c(self.form(self.b(y)))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(("forms", "twin"), [(_FORMS, "F.relu"), (_CAPPED, "F.relu6")])
@@ -389,208 +328,6 @@ def test_a_network_that_writes_into_its_input_or_runs_without_gradients() -> Non
     assert torch.equal(got["guided"], again["guided"])
     assert got["guided"].any()
     assert torch.equal(x, torch.ones(1, 3, 2, 2))
-
-
-# ---- against Captum, in float64
-
-
-def _captum(net: nn.Module, layer: str, x: Tensor, at: tuple[int, int, int], kind: str) -> Tensor:
-    from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
-
-    for m in net.modules():
-        if isinstance(m, nn.ReLU):
-            m.inplace = False
-    selector = at if "." in layer or layer.startswith(("layer", "conv")) else at[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if kind == "gradient":
-            method: Any = NeuronGradient(net, net.get_submodule(layer))
-        else:
-            method = {"deconvnet": NeuronDeconvolution, "guided": NeuronGuidedBackprop}[kind](
-                net, net.get_submodule(layer)
-            )
-        found: Tensor = method.attribute(x.clone(), selector)
-    return found.detach()
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm()) if b.norm() > 0 else float(a.norm())
-
-
-CASES: dict[str, tuple[str, ...]] = {
-    "alexnet": ("features.0", "features.6", "features.10", "classifier.6"),
-    "vgg16": ("features.2", "features.14", "features.28", "classifier.6"),
-    "vgg16_bn": ("features.1", "features.21", "features.41"),
-    "squeezenet1_0": ("features.0", "features.5.expand3x3", "features.12.squeeze", "classifier.1"),
-    "squeezenet1_1": ("features.4.expand1x1", "features.12.expand3x3"),
-    "resnet18": ("conv1", "layer2.0.downsample.1", "layer3.1", "layer4.1.conv2", "fc"),
-    "resnet50": ("layer1.2", "layer3.4.conv2", "layer4.0"),
-    "densenet121": (
-        "features.conv0",
-        "features.denseblock2.denselayer3.conv1",
-        "features.denseblock4.denselayer2.conv2",
-    ),
-    "mnasnet0_5": ("layers.8.0.layers.6", "layers.12.2"),
-    "shufflenet_v2_x0_5": ("stage2.1.branch2.3", "stage4.0", "conv5.1"),
-}
-_QUICK = ("squeezenet1_1",)
-
-
-def _check_captum(name: str) -> None:
-    net = network(name)
-    x = torch.randn(1, 3, 96, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    for layer in CASES[name]:
-        value = _output(net, layer, x)
-        channel = int(value.flatten(2).amax(2)[0].argmax()) if value.ndim == 4 else int(value[0].argmax())
-        places = [(value.shape[2] // 2, value.shape[3] // 3), (0, value.shape[3] - 1)] if value.ndim == 4 else [(0, 0)]
-        for y, left in places:
-            at = (channel, y, left)
-            got = picture(net, layer, x, at)
-            for kind in KINDS:
-                expected = (
-                    _captum(net, layer, x, at, kind) if value.ndim == 4 else _captum_unit(net, layer, x, at, kind)
-                )
-                assert relative(got[kind], expected) <= 1e-9, (name, layer, at, kind)
-
-
-def _output(net: nn.Module, layer: str, x: Tensor) -> Tensor:
-    kept: list[Tensor] = []
-    handle = net.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o.detach().clone()))
-    with torch.no_grad():
-        net(x)
-    handle.remove()
-    return kept[0]
-
-
-def _captum_unit(net: nn.Module, layer: str, x: Tensor, at: tuple[int, int, int], kind: str) -> Tensor:
-    from captum.attr import Deconvolution, GuidedBackprop, Saliency
-
-    for m in net.modules():
-        if isinstance(m, nn.ReLU):
-            m.inplace = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if kind == "gradient":
-            found: Tensor = Saliency(net).attribute(x.clone(), at[0], abs=False)
-        else:
-            found = {"deconvnet": Deconvolution, "guided": GuidedBackprop}[kind](net).attribute(x.clone(), at[0])
-    return found.detach()
-
-
-@pytest.mark.parametrize("name", _QUICK)
-def test_against_captum(name: str) -> None:
-    _check_captum(name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in CASES if n not in _QUICK])
-def test_against_captum_on_the_list(name: str) -> None:
-    _check_captum(name)
-
-
-# ---- against the slow version, where Captum gives the plain gradient
-
-NAIVE: dict[str, tuple[str, ...]] = {
-    "squeezenet1_1": ("features.6.expand3x3",),
-    "mobilenet_v2": ("features.3.conv.1.0", "features.7.conv.3", "features.18.0"),
-    "googlenet": ("conv2.bn", "inception3b.branch3.1.bn", "inception4d.branch4.1.conv"),
-    "inception_v3": ("Mixed_5d.branch_pool.bn", "Mixed_6b.branch7x7_3.bn", "Mixed_7a.branch7x7x3_4.conv"),
-}
-
-
-def _check_naive(net: nn.Module, layers: tuple[str, ...], x: Tensor) -> None:
-    naive = Projector(net)
-    for layer in layers:
-        value = _output(net, layer, x)
-        channel = int(value.flatten(2).amax(2)[0].argmax())
-        for y, left in ((value.shape[2] // 2, value.shape[3] // 3), (value.shape[2] - 1, 0)):
-            got = picture(net, layer, x, (channel, y, left))
-            for kind in KINDS:
-                expected = naive.project(x, layer, channel, y, left, kind)
-                assert relative(got[kind], expected) <= 1e-9, (layer, kind)
-
-
-@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2"])
-def test_against_the_slow_version(name: str) -> None:
-    _check_naive(network(name), NAIVE[name][:1], torch.randn(1, 3, 64, 64, dtype=torch.float64))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mobilenet_v2", "googlenet", "inception_v3"])
-def test_against_the_slow_version_on_the_list(name: str) -> None:
-    x = torch.randn(1, 3, 107, 107, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    _check_naive(network(name), NAIVE[name], x)
-
-
-@pytest.mark.data
-def test_resnet20_against_the_slow_version(data: Path) -> None:
-    from safetensors.torch import load_file
-
-    spec = importlib.util.spec_from_file_location("users_resnet20", data / "cifar10/resnet20.py")
-    assert spec is not None
-    assert spec.loader is not None
-    users = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(users)
-    net = users.net().eval()
-    net.load_state_dict(load_file(data / "cifar10/resnet20.safetensors"))
-    x = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    _check_naive(net.double(), ("layer1.1.bn2", "layer2.0.bn1", "layer3.0.bn2", "layer3.2.bn2"), x)
-
-
-def test_captum_gives_the_plain_gradient_on_functional_rectifiers() -> None:
-    """Why the slow version is needed: the same network with `F.relu` instead of modules."""
-    x = torch.randn(1, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    net = Formed(F.relu)
-    got = picture(net, "c", x, (1, 3, 4))
-    from captum.attr import NeuronDeconvolution
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs = NeuronDeconvolution(net, net.c).attribute(x.clone(), (1, 3, 4))
-    assert relative(theirs, got["gradient"]) <= 1e-9
-    assert relative(theirs, got["deconvnet"]) > 0.1
-
-
-# ---- float32
-
-
-class _NearTies(torch.overrides.TorchFunctionMode):
-    """Counts rectifier inputs, and gaps between the two largest inputs of a pool, within 1e-5 of the tensor's scale."""
-
-    count = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.relu:
-            x = args[0]
-            self.count += int((x.abs() < 1e-5 * x.abs().max()).sum())
-        if func is F.max_pool2d:
-            x, kernel, stride = args[0], args[1], (kwargs or {})["stride"]
-            windows = F.pad(x, (0, kernel, 0, kernel), value=-1e30).unfold(2, kernel, stride).unfold(3, kernel, stride)
-            top = windows.flatten(4).topk(2).values
-            gap = top[..., 0] - top[..., 1]
-            self.count += int(((gap < 1e-5 * x.abs().max()) & (gap > 0)).sum())
-        return func(*args, **(kwargs or {}))
-
-
-def test_float32_agrees_save_counted_near_ties(capsys: pytest.CaptureFixture[str]) -> None:
-    torch.manual_seed(1)
-    net = network("squeezenet1_1")
-    x = torch.randn(8, 3, 64, 64, dtype=torch.float64)
-    ties = differing = 0
-    for row in x:
-        image = row[None]
-        exact = picture(net, "features.4.expand3x3", image, (3, 3, 3))
-        near = picture(net.float(), "features.4.expand3x3", image.float(), (3, 3, 3))
-        net.double()
-        with _NearTies() as counter, torch.no_grad():
-            net(image)
-        wrong = [k for k in KINDS if relative(near[k].double(), exact[k]) > 1e-5]
-        assert not wrong or counter.count > 0
-        ties += counter.count
-        differing += bool(wrong)
-    with capsys.disabled():
-        print(f" [{differing} of 8 differ by more than 1e-5 in float32; near ties: {ties}]", end="")
-    assert differing <= 2
 
 
 def test_rules_are_the_kinds_that_can_be_asked_for() -> None:
