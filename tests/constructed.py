@@ -5,8 +5,6 @@ The numbers obey the contract (ranks in order, boxes from fields, images counted
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +12,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from PIL import Image
 
 from atlas.store import layout, schema, seal, tables
 from atlas.store.codes import Codes
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter, Picture
 from atlas.types import PROJECTIONS
+from tests.constructed_neurons import CROP, field_of, image_bytes, neurons_and_examples, trusts
 
-CROP = 32
-"""Side of the made-up network's input, pixels."""
 PROPERTIES = ("brightness", "contrast", "hue")
-CHUNK = 4096
-"""Neurons made at a time."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ def write(path: Path, shape: Shape | None = None) -> Path:
     counts = {"images": len(images), "quarantined": shape.quarantined, "layers": len(shape.layers)}
     counts["neurons"] = shape.neurons
     tables.write(folder, "layers", _layers(shape))
-    counts["examples"] = _neurons_and_examples(folder, shape, images, rng)
+    counts["examples"] = neurons_and_examples(folder, shape, images, rng)
     for name, table in _small(folder, shape, images, rng).items():
         tables.write(folder, name, table)
     index = _codes(folder, shape, images, rng)
@@ -97,14 +90,6 @@ def _about(shape: Shape, counts: dict[str, int]) -> dict[str, Any]:
         "timings": {"scan": 1.0},
         "versions": {"neuron-atlas": "0.1.0"},
     }
-
-
-def image_bytes(rng: np.random.Generator, width: int, height: int, kind: str) -> bytes:
-    """A real image file: a tiny picture of smooth colour."""
-    corner = rng.integers(0, 255, (2, 2, 3), np.uint8)
-    body = io.BytesIO()
-    Image.fromarray(corner).resize((width, height)).save(body, kind)
-    return body.getvalue()
 
 
 def _column(values: Sequence[Picture]) -> pa.Array:
@@ -154,20 +139,8 @@ def _images(folder: Folder, shape: Shape, rng: np.random.Generator) -> pa.Table:
     return table
 
 
-def field_of(index: int) -> tuple[int, int, int]:
-    """Size, stride and start of the field of layer `index`."""
-    return 3 + 4 * index, 2 ** min(index, 3), -index
-
-
 def _both(value: int) -> dict[str, int]:
     return {"y": value, "x": value}
-
-
-def _trusts(rng: np.random.Generator) -> dict[str, dict[str, float | int]]:
-    names = [f.name for f in schema.EVIDENCE]
-    return {
-        kind: {**{n: float(rng.random()) for n in names}, "score": float(rng.random()), "n": 3} for kind in PROJECTIONS
-    }
 
 
 def _layers(shape: Shape) -> pa.Table:
@@ -189,227 +162,11 @@ def _layers(shape: Shape) -> pa.Table:
                 "field_start": _both(start),
                 "whole_input": False,
                 "rectified": not last,
-                "trust": _trusts(rng),
+                "trust": trusts(rng),
                 "axis": {f.name: float(rng.random()) for f in schema.AXIS},
             }
         )
     return pa.Table.from_pylist(rows, schema.LAYERS)
-
-
-def _pool(folder: Folder, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """A pack of `count` tiny PNG pictures; where each lies."""
-    name = layout.pack("harvest", 0)
-    with folder.writing(layout.pack_path(name)) as stream:
-        pack = PackWriter(stream, name)
-        drawn = [pack.add(f"{i}.png", image_bytes(rng, 8, 8, "PNG")) for i in range(count)]
-        pack.close()
-    return {key: np.array([d[key] for d in drawn]) for key in ("offset", "length", "crc32")}
-
-
-def _struct(there: np.ndarray, where: dict[str, np.ndarray], which: np.ndarray, why: str, seed: bool) -> pa.Array:
-    """A picture column: picture `which` of the pool where `there`, else the reason."""
-    missing = pa.array(~there)
-    null = np.zeros(len(there), bool)
-
-    def column(values: np.ndarray, kind: pa.DataType, absent: np.ndarray = ~there) -> pa.Array:
-        return pa.array(values, kind, mask=absent)
-
-    no_seed = null if not seed else there
-    one = np.ones(len(there), np.float32)
-    pack = pa.DictionaryArray.from_arrays(pa.array(where["pack"][which], pa.int32()), where["names"]).cast(pa.string())
-    return pa.StructArray.from_arrays(
-        [
-            pc.if_else(missing, pa.scalar(None, pa.string()), pack),
-            column(where["offset"][which], pa.int64()),
-            column(where["length"][which], pa.int64()),
-            column(where["crc32"][which].astype(np.uint32), pa.uint32()),
-            pc.if_else(missing, pa.scalar(why), pa.scalar(None, pa.string())),
-            pa.array(one, pa.float32(), mask=~no_seed),
-            pa.array(one * np.float32(0.125), pa.float32(), mask=~no_seed),
-        ],
-        fields=list(schema.PICTURE),
-    )
-
-
-def _neurons_and_examples(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Generator) -> int:
-    """Writes neurons.parquet and examples.parquet a chunk of neurons at a time."""
-    per = 2 * shape.k + 10
-    pictures = shape.neurons * (per + 5 * shape.k)
-    if shape.sparse:
-        where = _holes(folder, pictures)
-    else:
-        where = _pool(folder, rng, min(pictures, shape.pool))
-        where |= {"pack": np.zeros(len(where["offset"]), np.int64), "names": pa.array([layout.pack("harvest", 0)])}
-    used = 0
-    with (
-        tables.writing(folder, layout.table("neurons"), schema.NEURONS) as neurons,
-        tables.writing(folder, layout.table("examples"), schema.EXAMPLES) as examples,
-    ):
-        for index, (layer, channels) in enumerate(shape.layers):
-            for first in range(0, channels, CHUNK):
-                chunk = np.arange(first, min(first + CHUNK, channels))
-                rows = _example_rows(shape, index, chunk, images, where, used, rng)
-                used += len(rows) + 5 * shape.k * len(chunk)
-                layered = rows.add_column(0, "layer", pa.array([layer] * len(rows)))
-                examples.write_table(tables.conform(layered, schema.EXAMPLES), row_group_size=tables.ROW_GROUP)
-                mine = _neuron_rows(shape, index, chunk, rng).add_column(0, "layer", pa.array([layer] * len(chunk)))
-                neurons.write_table(tables.conform(mine, schema.NEURONS), row_group_size=tables.ROW_GROUP)
-    return shape.neurons * per
-
-
-def _holes(folder: Folder, count: int) -> dict[str, np.ndarray]:
-    """Places of `count` pictures in packs of holes, shuffled as a harvest in units would."""
-    in_pack = 250_000
-    packs = -(-count // in_pack)
-    for number in range(packs):
-        target = folder.local(layout.pack_path(layout.pack("harvest", number)))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as stream:
-            stream.truncate(in_pack * 1024 + 1024)
-    order = np.random.default_rng(0).permutation(count)
-    return {
-        "names": pa.array([layout.pack("harvest", number) for number in range(packs)]),
-        "pack": order // in_pack,
-        "offset": (order % in_pack) * 1024 + 512,
-        "length": np.full(count, 400),
-        "crc32": np.full(count, zlib.crc32(bytes(400))),
-    }
-
-
-def _example_rows(
-    shape: Shape, index: int, chunk: np.ndarray, images: pa.Table, where: dict[str, np.ndarray], used: int,
-    rng: np.random.Generator,
-) -> pa.Table:  # fmt: skip
-    k, n = shape.k, len(chunk)
-    per = 2 * k + 10
-    side = np.tile(np.repeat([0, 1, 2], [k, k, 10]), n)
-    rank = np.tile(np.concatenate([np.arange(k), np.arange(k), np.arange(10)]), n)
-    of = np.repeat(chunk, per)
-    row = (of * 7 + rank * 3 + side * 11 + index) % len(images)
-    ids = images["image_id"].to_numpy()[row]
-    width, height = images["width"].to_numpy()[row], images["height"].to_numpy()[row]
-    y, x = rng.integers(0, 8, n * per), rng.integers(0, 8, n * per)
-    size, stride, start = field_of(index)
-    left, top = start + stride * x, start + stride * y
-    scale = np.minimum(width, height) / CROP
-    off_x, off_y = (width - CROP * scale) / 2, (height - CROP * scale) / 2
-    response = np.choose(side, [20.0 - rank - of % 5, -3.0 + 0.25 * rank, 12.0 - rank])
-    first_side = side == 0
-    total = len(where["offset"])
-    at = np.arange(n * per)
-
-    def pictures(name: str, number: int, there: np.ndarray) -> pa.Array:
-        base = used if name == "crop" else used + n * per + (number - 1) * k * n
-        local = at if name == "crop" else np.cumsum(there) - 1
-        return _struct(there, where, (base + np.maximum(local, 0)) % total, _WHY[name], name != "crop")
-
-    return pa.table(
-        {
-            "channel": of,
-            "side": pa.DictionaryArray.from_arrays(pa.array(side), pa.array(["max", "min", "spread"])).cast(
-                pa.string()
-            ),
-            "rank": rank,
-            "image_id": ids,
-            "response": response.astype(np.float32),
-            "y": y,
-            "x": x,
-            "field_left": left,
-            "field_top": top,
-            "field_right": left + size,
-            "field_bottom": top + size,
-            "image_left": off_x + scale * left,
-            "image_top": off_y + scale * top,
-            "image_right": off_x + scale * (left + size),
-            "image_bottom": off_y + scale * (top + size),
-            "crop": pictures("crop", 0, np.ones(n * per, bool)),
-            **{kind: pictures(kind, i + 1, first_side) for i, kind in enumerate((*PROJECTIONS, "gradient_max"))},
-            "occlusion": pictures("occlusion", 5, first_side & (rank < 1)),
-            "evidence": _evidence(first_side & (rank < 3), rng),
-            "duplicate_of": pa.array(np.roll(ids, 1), pa.int64(), mask=~(first_side & (rank == 4))),
-        }
-    )
-
-
-_WHY = {
-    "crop": "none",
-    **dict.fromkeys((*PROJECTIONS, "gradient_max"), "side is not projected"),
-    "occlusion": "not asked for",
-}
-
-
-def _evidence(there: np.ndarray, rng: np.random.Generator) -> pa.Array:
-    absent = pa.array(~there)
-    kinds = []
-    for _ in PROJECTIONS:
-        values = [pa.array(rng.random(len(there), np.float32)) for _ in schema.EVIDENCE]
-        kinds.append(pa.StructArray.from_arrays(values, fields=list(schema.EVIDENCE), mask=absent))
-    return pa.StructArray.from_arrays(kinds, fields=list(schema.EVIDENCES), mask=absent)
-
-
-def _neuron_rows(shape: Shape, index: int, chunk: np.ndarray, rng: np.random.Generator) -> pa.Table:
-    n, bins = len(chunk), 12
-    classes = len(shape.classes)
-    counts = np.full(bins, shape.images // bins)
-    counts[3] += shape.images % bins
-    edges = np.tile(np.arange(bins + 1, dtype=np.float32) - 3, (n, 1))
-    histogram = pa.ListArray.from_arrays(
-        pa.array(np.arange(n + 1) * bins, pa.int32()),
-        pa.StructArray.from_arrays(
-            [pa.array(edges[:, :-1].ravel()), pa.array(edges[:, 1:].ravel()), pa.array(np.tile(counts, n))],
-            fields=list(schema.BIN),
-        ),
-    )
-    tops = min(5, classes)
-    top = (chunk[:, None] + np.arange(tops)) % max(classes, 1)
-    top_classes = pa.ListArray.from_arrays(
-        pa.array(np.arange(n + 1) * tops, pa.int32()),
-        pa.StructArray.from_arrays(
-            [
-                pa.array(top.ravel().astype(np.int32)),
-                pa.array((9.0 - np.tile(np.arange(tops), n)).astype(np.float32)),
-                pa.array(rng.random(n * tops, np.float32)),
-            ],
-            fields=list(schema.TOP_CLASS),
-        ),
-    )
-    trust = pa.StructArray.from_arrays(
-        [
-            pa.StructArray.from_arrays(
-                [*(pa.array(rng.random(n, np.float32)) for _ in range(5)), pa.array(np.full(n, 3, np.int32))],
-                fields=list(schema.TRUST),
-            )
-            for _ in PROJECTIONS
-        ],
-        fields=list(schema.TRUSTS),
-    )
-    quantiles = pa.StructArray.from_arrays(
-        [pa.array(np.full(n, q * 20, np.float32)) for q in schema.QUANTILES], fields=list(schema.QUANTILE)
-    )
-    vectors = pa.FixedSizeListArray.from_arrays(
-        pa.array(rng.random(n * shape.dimensions, np.float32)), shape.dimensions
-    )
-    rectified = index < len(shape.layers) - 1
-    return pa.table(
-        {
-            "channel": chunk,
-            "images": np.full(n, shape.images),
-            "mean": rng.random(n),
-            "std": rng.random(n),
-            "min": np.full(n, -3.0),
-            "max": 20.0 - chunk % 5,
-            "fires": rng.random(n),
-            "dead": pa.array([False] * n if rectified else [None] * n, pa.bool_()),
-            "why_max": pa.nulls(n, pa.string()),
-            "why_min": pa.nulls(n, pa.string()),
-            "quantiles": quantiles,
-            "histogram": histogram,
-            "top_classes": top_classes,
-            "selectivity": pa.array(rng.random(n) if classes > 1 else [None] * n, pa.float32()),
-            "trust": trust,
-            "vector": vectors.cast(pa.list_(pa.float32())),
-        }
-    )
 
 
 def _of_neurons(shape: Shape, each: int) -> tuple[pa.Array, np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,3 +69,11 @@ class Watched:
         self.context.close()
         assert self.complaints == []
         assert self.elsewhere == []
+
+
+def until(page: Any, holds: str, seconds: float = 20) -> None:
+    """Waits until a condition holds in the page. (Playwright's own way needs eval, which the pages forbid.)"""
+    end = time.monotonic() + seconds
+    while not page.evaluate(f"() => Boolean({holds})"):
+        assert time.monotonic() < end, f"never: {holds}"
+        page.wait_for_timeout(30)

@@ -5,55 +5,18 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from api.app import create_app
-from tests import constructed
-from tests.api.browsing import AXE, MAP, Watched, chromium, needs_axe, needs_chromium, needs_map
-from tests.api.serving import serving
+from tests.api.browsing import AXE, Watched, needs_axe, needs_chromium, until
 
 pytestmark = [pytest.mark.browser, needs_chromium]
-SHAPE = constructed.Shape(
-    name="shown", layers=(("conv1", 150), ("wide", 1000), ("fc", 12)), images=130,
-    classes=("ape", "bear", "<script>alert(1)</script>", "deer"),
-)  # fmt: skip
 PLACES = (
     "/", "/shown", "/shown/layers", "/shown/layers/conv1", "/shown/layers/conv1/filters", "/shown/neurons/conv1/7",
     "/shown/images", "/shown/images/5", "/shown/images/5/neighbours", "/shown/classes", "/shown/classes/2",
     "/shown/map", "/shown/search?q=ape", "/shown/quarantine", "/shown/sanity",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("browser")
-    (folder / "broken").mkdir()
-    with serving(create_app([constructed.write(folder / "shown", SHAPE), folder / "broken"])) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def watched(browser: Any, host: str) -> Iterator[Watched]:
-    tab = Watched(browser, host)
-    yield tab
-    tab.close()
-
-
-@pytest.fixture
-def scriptless(browser: Any, host: str) -> Iterator[Watched]:
-    tab = Watched(browser, host, java_script_enabled=False)
-    yield tab
-    tab.close()
 
 
 @pytest.mark.slow
@@ -78,14 +41,6 @@ def test_pages_fit_any_window_for_everybody(browser: Any, host: str, width: int,
         serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
         assert serious == [], place
         tab.close()
-
-
-def until(page: Any, holds: str, seconds: float = 20) -> None:
-    """Waits until a condition holds in the page. (Playwright's own way needs eval, which the pages forbid.)"""
-    end = time.monotonic() + seconds
-    while not page.evaluate(f"() => Boolean({holds})"):
-        assert time.monotonic() < end, f"never: {holds}"
-        page.wait_for_timeout(30)
 
 
 def numbers(page: Any) -> list[int]:
@@ -271,105 +226,13 @@ def test_search_finds_without_script(scriptless: Watched) -> None:
     page.fill("input[name=q]", "bear")
     page.press("input[name=q]", "Enter")
     page.locator(".found a", has_text="bear").first.click()
-    assert page.url.endswith("/shown/classes/1")
+    page.wait_for_url("**/shown/classes/1")
 
 
 def test_what_is_not_served_is_said(watched: Watched) -> None:
     page = watched.open("/")
     assert page.locator(".card.away").count() == 1
     assert "failed its verification" in page.locator(".card.away").inner_text()
-
-
-def ready(page: Any) -> Any:
-    page.wait_for_selector("#map[data-ready]")
-    return page.locator("#map")
-
-
-@needs_map
-def test_the_map_zooms_into_pictures_and_comes_back(watched: Watched) -> None:
-    page = watched.open("/shown/map")
-    field = ready(page)
-    assert field.get_attribute("data-ready") == "130"
-    assert field.get_attribute("data-pictures") == "0"
-    box = field.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    for _ in range(6):
-        page.mouse.wheel(0, -240)
-        page.wait_for_timeout(40)
-    until(page, "Number(document.getElementById('map').dataset.pictures) > 0")
-    until(page, "location.hash.includes('z=')")
-    page.wait_for_timeout(700)
-    zoom, address = float(field.get_attribute("data-zoom")), page.url
-    assert zoom > 1.5
-    page.goto("about:blank")
-    page.goto(address)
-    field = ready(page)
-    until(page, "Number(document.getElementById('map').dataset.pictures) > 0")
-    assert float(field.get_attribute("data-zoom")) == pytest.approx(zoom, rel=0.01)
-
-
-@needs_map
-def test_the_map_draws_points_and_picks_the_one_under_the_pointer(watched: Watched) -> None:
-    page = watched.open("/shown/map")
-    box = ready(page).bounding_box()
-    model = page.evaluate("fetch('/api/v1/atlases/shown/map?kind=tsne').then(answer => answer.json())")
-    xs, ys = model["x"], model["y"]
-    half = max(max(xs) - min(xs), max(ys) - min(ys)) / 2
-    base = 0.46 * min(box["width"], box["height"])
-    at = max(range(len(xs)), key=lambda i: xs[i])  # the point at the right edge stands alone
-    x = box["x"] + 1 + (box["width"] - 2) / 2 + base * (xs[at] - (max(xs) + min(xs)) / 2) / half
-    y = box["y"] + 1 + (box["height"] - 2) / 2 + base * (ys[at] - (max(ys) + min(ys)) / 2) / half
-    page.mouse.move(x, y)
-    page.wait_for_selector("#map-tip:not([hidden])")
-    with page.expect_navigation():
-        page.mouse.click(x, y)
-    assert page.url.endswith(f"/shown/images/{model['image_id'][at]}")
-
-
-@needs_map
-def test_a_picture_of_the_map_opens_its_image(watched: Watched) -> None:
-    page = watched.open("/shown/map#x=0&y=0&z=3")
-    ready(page)
-    link = page.locator(".map-thumbs a").first
-    link.wait_for()
-    wanted = link.get_attribute("href")
-    link.evaluate("each => each.focus()")
-    with page.expect_navigation():
-        page.keyboard.press("Enter")
-    assert page.url.endswith(str(wanted))
-
-
-@needs_map
-def test_the_map_lights_up_a_class_and_lays_out_a_grid(watched: Watched) -> None:
-    page = watched.open("/shown/map")
-    ready(page)
-    page.locator(".legend button", has_text="bear").click()
-    until(page, "location.hash.includes('class=1')")
-    page.locator("#map-grid").check()
-    until(page, "location.hash.includes('grid=1')")
-    until(page, "document.getElementById('map').dataset.pictures === '130'")
-    page.reload()
-    ready(page)
-    assert page.locator("#map-grid").is_checked()
-    assert page.locator(".legend button[aria-pressed=true]").inner_text() == "bear"
-
-
-@needs_map
-def test_the_map_moves_by_keys(watched: Watched) -> None:
-    page = watched.open("/shown/map")
-    field = ready(page)
-    field.focus()
-    for key in ("+", "+", "ArrowRight"):
-        page.keyboard.press(key)
-    until(page, "location.hash.includes('x=')")
-    assert float(field.get_attribute("data-zoom")) == pytest.approx(1.96, rel=0.01)
-    page.keyboard.press("0")
-    until(page, "location.hash === ''")
-
-
-def test_the_map_says_what_it_needs_without_script(scriptless: Watched) -> None:
-    page = scriptless.open("/shown/map")
-    assert "JavaScript" in page.locator("#map-status").inner_text() or not MAP.is_file()
 
 
 PAINTED = """() => new Promise((done) => {

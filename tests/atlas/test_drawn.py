@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,16 +22,10 @@ from atlas.scan.layers import find_layers
 from atlas.store.pictures import PackWriter
 from atlas.types import Placement
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = ("deconvnet", "guided", "gradient")
 SIZE = 24
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Net(nn.Module):

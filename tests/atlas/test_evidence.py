@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,15 +21,9 @@ from atlas.scan.layers import find_layers
 from atlas.store import schema
 from atlas.types import Layer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = ("deconvnet", "guided", "gradient")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def plain(pixels: NDArray[np.float64]) -> Tensor:

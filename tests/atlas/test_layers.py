@@ -17,6 +17,7 @@ from atlas.scan.nodes import Graph
 from atlas.scan.record import Recorder
 from atlas.types import Layer
 from tests.naive_receptive import torchvision_network
+from tests.small_nets import Small, conv, names, users_network
 
 STYLES = ("plain", "in-place", "functional", "one module")
 
@@ -77,10 +78,6 @@ def twin(style: str) -> nn.Module:
             nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
             nn.init.uniform_(module.weight, -1, 1)
     return net.eval()
-
-
-def names(found: list[Layer]) -> list[str]:
-    return [each.name for each in found]
 
 
 def traced(net: nn.Module, side: int = 16) -> Graph:
@@ -183,8 +180,6 @@ def test_linear_layers_on_maps_of_channels_last() -> None:
 
 @pytest.mark.data
 def test_a_users_network(data: Path) -> None:
-    from tests.atlas.test_receptive import users_network
-
     found = find_layers(users_network(data), 32, 32)
     kinds = [each.kind for each in found]
     assert (kinds.count("conv"), kinds.count("block"), kinds.count("linear")) == (19, 9, 1)
@@ -193,24 +188,6 @@ def test_a_users_network(data: Path) -> None:
     ]
     assert all(each.rectified == (each.name == "conv1" or each.name.endswith("conv1")) for each in found)
     assert found[-1].field.whole_input
-
-
-class Small(nn.Module):
-    """A body given as a function of (module, x) over some parts, then a mean and a linear layer."""
-
-    def __init__(self, function: Any, **parts: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            self.add_module(name, part)
-        self.head = nn.Linear(3, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.function(self, x).mean((2, 3)))
-
-
-def conv(channels: int = 3) -> nn.Conv2d:
-    return nn.Conv2d(3, channels, 3, padding=1)
 
 
 RECTIFIED: dict[str, tuple[Any, bool]] = {
@@ -283,64 +260,6 @@ def test_a_functional_batch_norm_leaves_the_convolutions_own_output() -> None:
 def test_a_convolution_inside_of_a_wrapper_with_its_norm() -> None:
     net = Small(lambda m, x: m.unit(x), unit=nn.Sequential(conv(), nn.BatchNorm2d(3), nn.ReLU()))
     assert [(each.name, each.module) for each in find_layers(net, 8, 8)] == [("unit.0", "unit.1"), ("head", "head")]
-
-
-class Add(nn.Module):
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return a + b
-
-
-class Wrap(nn.Module):
-    """A residual block whose addition is a module of its own, or a method of PyTorch's."""
-
-    def __init__(self, add: Any) -> None:
-        super().__init__()
-        self.conv, self.add = conv(), add
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.add(self.conv(x), x)
-
-
-@pytest.mark.parametrize("add", [Add(), torch.add, lambda a, b: a.add_(b), lambda a, b: b + a])
-def test_a_block_is_the_innermost_module_that_adds_two_paths_of_its_input(add: Any) -> None:
-    net = Small(lambda m, x: m.outer(x), outer=nn.Sequential(conv(), Wrap(add), nn.ReLU()))
-    found = find_layers(net, 8, 8)
-    assert [(each.name, each.kind) for each in found] == [
-        ("outer.0", "conv"), ("outer.1.conv", "conv"), ("outer.1", "block"), ("head", "linear"),
-    ]  # fmt: skip
-    assert found[2].rectified
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        lambda m, x: m.conv(x) + x,  # in the network itself
-        lambda m, x: m.seq(x) + 1,
-        lambda m, x: m.seq(x) + m.bias,
-    ],
-)
-def test_what_is_no_block(body: Any) -> None:
-    net = Small(body, conv=conv(), seq=nn.Sequential(conv()))
-    net.bias = nn.Parameter(torch.ones(3, 1, 1))
-    assert "block" not in [each.kind for each in find_layers(net, 8, 8)]
-
-
-class Twice(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x + x
-
-
-def test_one_path_added_twice_is_no_block() -> None:
-    net = Small(lambda m, x: m.twice(m.conv(x)), conv=conv(), twice=Twice())
-    assert names(find_layers(net, 8, 8)) == ["conv", "head"]
-
-
-def test_nested_blocks_are_each_a_layer() -> None:
-    inner = Wrap(Add())
-    outer = Wrap(Add())
-    outer.conv = nn.Sequential(inner, conv())  # type: ignore[assignment]
-    found = find_layers(Small(lambda m, x: m.outer(m.conv(x)), conv=conv(), outer=outer), 8, 8)
-    assert names(found) == ["conv", "outer.conv.0.conv", "outer.conv.0", "outer.conv.1", "outer", "head"]
 
 
 def test_choose() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,16 +19,9 @@ from atlas.scan.layers import find_layers
 from atlas.scan.network import import_torchvision
 from atlas.types import Axis, Layer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = ("deconvnet", "guided", "gradient")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small batches gain nothing from threads, and lose much beside other processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def plain(pixels: NDArray[np.float64]) -> Tensor:
