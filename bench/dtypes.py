@@ -23,7 +23,7 @@ SETS = ((SQUEEZENET, None, IMAGENET, 1000), (RESNET20, 32, str(DATA / "cifar10/t
 
 
 def responses(who: Subject, pixels: NDArray[np.uint8], dtype: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Side max of every neuron (neurons, images), and the class predicted of each image."""
+    """Side max of every neuron (images, neurons), and the class predicted of each image."""
     module = respond.prepare(copy.deepcopy(who.module), torch.device("cpu"), dtype)
     normalise = Normalise(who.preprocessing, torch.device("cpu"), respond.DTYPES[dtype])
     high, predicted = [], []
@@ -32,7 +32,7 @@ def responses(who: Subject, pixels: NDArray[np.uint8], dtype: str) -> tuple[NDAr
             found, _, logits, _ = responder(normalise(pixels[start : start + BATCH]))
             high.append(found.numpy().copy())
             predicted.append(logits.argmax(1).numpy().copy())
-    return np.ascontiguousarray(np.concatenate(high).T), np.concatenate(predicted)
+    return np.concatenate(high), np.concatenate(predicted)
 
 
 def compare(which: tuple[str, str], crop: int | None, source: str, count: int) -> None:
@@ -41,14 +41,14 @@ def compare(which: tuple[str, str], crop: int | None, source: str, count: int) -
     _, found = decoded([source], who.preprocessing, count)
     pixels = np.stack([image.pixels for image in found])
     exact, classes = responses(who, pixels, "float32")
-    ids = np.arange(exact.shape[1])
-    varies = exact.max(1) > exact.min(1)
+    ids = np.arange(len(exact))
+    varies = exact.max(0) > exact.min(0)
     wanted = topk.strongest(exact, ids, K)[1][varies]
     for dtype in ("bfloat16", "float16"):
         rough, rough_classes = responses(who, pixels, dtype)
         got = topk.strongest(rough, ids, K)[1][varies]
         same = np.array([len(np.intersect1d(a, b)) for a, b in zip(wanted, got, strict=True)]) / K
-        error = np.abs(rough - exact).max(1)[varies] / np.abs(exact).max(1)[varies]
+        error = np.abs(rough - exact).max(0)[varies] / np.abs(exact).max(0)[varies]
         print(
             f"{who.name}, {len(ids):,} images, {dtype}: of the top {K} {same.mean():.1%} are the same images (all of "
             f"them for {np.mean(same == 1):.1%} of neurons, in the same order for "

@@ -115,17 +115,14 @@ def template(seed: int, neurons: int, unit: int, classes: int, dimensions: int, 
     low = high[::-1] - 2
     ids = np.arange(unit)
     of = rng.integers(0, classes, unit) if order == "shuffled" else np.arange(unit) % 3
-    columns = np.ascontiguousarray(high.T)
-    ordered = np.sort(columns, axis=1)
-    weakest = topk.strongest(-np.ascontiguousarray(low.T), ids, K)
     rows = rng.choice(unit, 7, replace=False)
     return Partial(
         images=Images(*(np.zeros(unit, kind) for kind in _KINDS)),
         quarantine=[],
-        strongest=topk.strongest(columns, ids, K, ordered),
-        weakest=(-weakest[0], weakest[1]),
+        strongest=topk.strongest(high, ids, K),
+        weakest=topk.weakest(low, ids, K),
         moments=statistics.moments(high, low),
-        histogram=statistics.histogram(ordered),
+        histogram=statistics.histogram(high),
         classes=statistics.class_sums(high, of),
         sample=Sample(rows.astype(np.uint64), rows, high[rows], low[rows], np.zeros((7, PROPERTIES), np.float32)),
         codes=np.zeros((unit, dimensions), np.float16),

@@ -63,7 +63,7 @@ def _both(values: Floats, found: Floats) -> bool:
     channels = found.shape[2]
     eights = steps // 8 * 8
     most, least, odd = np.empty(wide, np.float32), np.empty(wide, np.float32), np.zeros(wide, np.float32)
-    for i in range(n):
+    for i in range(n - 1, -1, -1):  # what was written last is still in the cache
         x = values[i]
         for c in range(wide):
             most[c] = least[c] = x[0, c]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from types import TracebackType
 
 import torch
@@ -33,10 +32,8 @@ class Responder:
     """
 
     def __init__(self, module: nn.Module, layers: Sequence[Layer], code: tuple[str, int]) -> None:
-        first = list(accumulate((layer.channels for layer in layers), initial=0))
-        self._columns = {layer.index: (start, layer.channels) for layer, start in zip(layers, first, strict=False)}
-        self._neurons = first[-1]
-        self._found = torch.empty(0)
+        self._indices, self._channels = [layer.index for layer in layers], [layer.channels for layer in layers]
+        self._found: dict[int, Tensor] = {}
         self._codes: list[Tensor] = []
         self._recorder = Recorder(module, layers, self._take, inputs=[code], take_input=self._take_code)
 
@@ -50,7 +47,7 @@ class Responder:
         self._recorder.__exit__(kind, error, trace)
 
     def _take(self, layer: Layer, output: Tensor) -> None:
-        extremes(output, self._found.narrow(2, *self._columns[layer.index]))
+        extremes(output, self._found[layer.index])
 
     def _take_code(self, _: tuple[str, int], value: Tensor) -> None:
         self._codes.append(value.float().mean((2, 3)))
@@ -59,8 +56,9 @@ class Responder:
     def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Side max and side min (N, neurons), logits (N, classes), codes (N, dimensions), all float32."""
         # Asked for at once, since a small piece of memory a layer would lie where the next feature map could have been.
-        self._found = torch.empty((2, len(batch), self._neurons), device=batch.device)
+        found = torch.empty((2, len(batch), sum(self._channels)), device=batch.device)
+        self._found = dict(zip(self._indices, found.split(self._channels, 2), strict=True))
         self._codes.clear()
         logits = self._recorder.run(batch)
         assert logits is not None
-        return self._found[0], self._found[1], logits.float(), self._codes[-1]
+        return found[0], found[1], logits.float(), self._codes[-1]

@@ -27,6 +27,8 @@ _OCTAVES = 20
 _LEAST = (127 - _OCTAVES) << (23 - _SHIFT)  # the code of 2^-20
 _HALF = 2 * _OCTAVES << (23 - _SHIFT)
 BINS = 2 * _HALF + 1
+_NEURONS = 128
+"""Whose counts are 0.7 MB."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,30 @@ def edges_of(bins: Ints) -> tuple[Floats, Floats]:
     return np.where(negative, -far, near), np.where(negative, -near, far)
 
 
-def histogram(ordered: Floats) -> Histogram:
-    """Histogram of responses (neurons, images) whose rows ascend."""
-    neurons, images = ordered.shape
-    bins = bins_of(ordered)
-    new = np.ones((neurons, images), bool)
-    np.not_equal(bins[:, 1:], bins[:, :-1], out=new[:, 1:])
-    first = np.flatnonzero(new)
-    neuron = first // max(images, 1)
-    return Histogram(neuron * BINS + bins.reshape(-1)[first], np.diff(first, append=neurons * images))
+def histogram(values: Floats) -> Histogram:
+    """Histogram of responses (images, neurons); some neurons at a time, whose counts stay in the cache."""
+    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for first in range(0, values.shape[1], _NEURONS):
+        bins = bins_of(values[:, first : first + _NEURONS])
+        count = np.zeros(bins.shape[1] * BINS, np.int32)
+        _count_loop()(bins, count.reshape(-1, BINS))
+        key = np.flatnonzero(count != 0)  # of truths: nine times as fast as of numbers
+        keys.append(key + first * BINS)
+        counts.append(count[key].astype(np.int64))
+    return Histogram(np.concatenate(keys), np.concatenate(counts))
+
+
+def _count(bins: NDArray[np.int32], counts: NDArray[np.int32]) -> None:
+    """Counts the bins (images, neurons) of each neuron in `counts` (neurons, BINS)."""
+    for i in range(len(bins)):
+        for neuron in range(bins.shape[1]):
+            counts[neuron, bins[i, neuron]] += 1
+
+
+@cache
+def _count_loop() -> Callable[[NDArray[np.int32], NDArray[np.int32]], None]:
+    numbers = types.Array(types.int32, 2, "C")
+    return compiled(types.void(numbers, numbers), _count)
 
 
 def quantiles(bins: Ints, count: Ints, at: tuple[float, ...], low: float, high: float) -> Floats:

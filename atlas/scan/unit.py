@@ -27,9 +27,6 @@ from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter
 from atlas.types import Layer
 
-_NEURONS = 128
-"""Whose responses to 1,024 images are half a MB."""
-
 
 class Light(NamedTuple):
     """What is kept of a decoded image when its pixels are not needed any more."""
@@ -199,16 +196,15 @@ class Scanner:
         ids = np.array([image.image_id for image in done], np.int64)
         index = ids - first
         high, low = (kept.high, kept.low) if len(index) == len(kept.high) else (kept.high[index], kept.low[index])
-        strongest, weakest, histogram = _ranked(high, low, ids, self.settings.k)
         sampled = np.flatnonzero(hashes[index] <= np.uint64(self.settings.threshold))
         measured = [done[i].properties for i in sampled]
         return Partial(
             images=_images(done, kept.logits[index], class_ids[index], pack),
             quarantine=quarantine,
-            strongest=strongest,
-            weakest=weakest,
+            strongest=topk.strongest(high, ids, self.settings.k),
+            weakest=topk.weakest(low, ids, self.settings.k),
             moments=statistics.moments(high, low),
-            histogram=histogram,
+            histogram=statistics.histogram(high),
             classes=statistics.class_sums(high, class_ids[index]),
             sample=Sample(
                 hashes[index[sampled]],
@@ -243,29 +239,6 @@ class _Kept:
         """Whether all numbers of an image are finite, for each of `places`."""
         good = np.stack([np.isfinite(numbers).all(1) for numbers in (self.high, self.low, self.logits)])
         return np.asarray(good.all(0))[places]
-
-
-def _ranked(
-    high: topk.Floats, low: topk.Floats, ids: topk.Ids, k: int
-) -> tuple[tuple[topk.Floats, topk.Ids], tuple[topk.Floats, topk.Ids], statistics.Histogram]:
-    """The k strongest and weakest and the histogram, of responses (images, neurons).
-
-    Some neurons at a time: their responses stay in the cache, and copies of all would be the peak of a unit's memory.
-    """
-    strongest, weakest, keys, counts = [], [], [], []
-    for first in range(0, high.shape[1], _NEURONS):
-        some = slice(first, first + _NEURONS)
-        columns = np.ascontiguousarray(high[:, some].T)  # (neurons, images)
-        ordered = np.sort(columns, axis=1)
-        histogram = statistics.histogram(ordered)
-        strongest.append(topk.strongest(columns, ids, k, ordered))
-        weakest.append(topk.strongest(np.negative(low[:, some].T, order="C"), ids, k))
-        keys.append(histogram.key + first * statistics.BINS)
-        counts.append(histogram.count)
-    top, top_ids = (np.concatenate(part) for part in zip(*strongest, strict=True))
-    bottom, bottom_ids = (np.concatenate(part) for part in zip(*weakest, strict=True))
-    histogram = statistics.Histogram(np.concatenate(keys), np.concatenate(counts))
-    return (top, top_ids), (-bottom, bottom_ids), histogram
 
 
 def _images(

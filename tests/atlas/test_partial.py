@@ -23,17 +23,15 @@ def make(first: int, count: int, seed: int = 0) -> Partial:
     low = high - 2
     ids = np.arange(first, first + count)
     class_ids = rng.integers(-1, CLASSES, count)
-    columns, lows = np.ascontiguousarray(high.T), np.ascontiguousarray(low.T)
-    weakest = topk.strongest(-lows, ids, K)
     ones = np.ones(count, np.int32)
     floats = np.ones(count, np.float32)
     return Partial(
         Images(ids, ones, ones, class_ids.astype(np.int32), ones, floats, floats, ids, ids, ones.astype(np.uint32)),
         [(first + count, "empty", "no bytes")],
-        topk.strongest(columns, ids, K),
-        (-weakest[0], weakest[1]),
+        topk.strongest(high, ids, K),
+        topk.weakest(low, ids, K),
         statistics.moments(high, low),
-        statistics.histogram(np.sort(columns, axis=1)),
+        statistics.histogram(high),
         statistics.class_sums(high, class_ids),
         Sample(ids.astype(np.uint64), ids, high, low, floats[:, None]),
         high[:, :2],
@@ -69,21 +67,20 @@ def test_the_fold_is_that_of_all_images_and_survives_being_written() -> None:
     fold = Fold.load(fold.dump())
     for unit in units[1:]:
         fold.add(unit)
-    high = np.concatenate([u.sample.high for u in units]).T
+    high = np.concatenate([u.sample.high for u in units])
     ids = np.concatenate([u.sample.image_id for u in units])
     class_ids = np.concatenate([u.images.class_id for u in units])
     assert_same(fold.strongest, topk.strongest(high, ids, K))
-    weak = topk.strongest(-(high - 2), ids, K)
-    assert_same(fold.weakest, (-weak[0], weak[1]))
+    assert_same(fold.weakest, topk.weakest(high - 2, ids, K))
     assert fold.moments is not None
     assert fold.moments.images == len(ids)
-    np.testing.assert_allclose(fold.moments.mean, high.mean(1, dtype=np.float64), rtol=1e-12)
+    np.testing.assert_allclose(fold.moments.mean, high.mean(0, dtype=np.float64), rtol=1e-12)
     assert fold.histogram.sum() == high.size
     for class_id in range(CLASSES):
-        mine = high[:, class_ids == class_id]
-        assert fold.class_images[class_id] == mine.shape[1]
-        np.testing.assert_allclose(fold.class_total[class_id], mine.sum(1, dtype=np.float64), atol=1e-12)
-        assert_array_equal(fold.class_fires[class_id], (mine > 0).sum(1))
+        mine = high[class_ids == class_id]
+        assert fold.class_images[class_id] == len(mine)
+        np.testing.assert_allclose(fold.class_total[class_id], mine.sum(0, dtype=np.float64), atol=1e-12)
+        assert_array_equal(fold.class_fires[class_id], (mine > 0).sum(0))
 
 
 def test_the_smallest_of_a_sample() -> None:
