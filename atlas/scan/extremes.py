@@ -31,18 +31,14 @@ def extremes(output: Tensor, found: Tensor) -> None:
 
     Both are NaN where a map holds one.
     """
-    n, channels, height, width = output.shape
-    if height * width == 1:
-        found[:] = output.view(n, channels)
-    elif not _at_once(output, found):
+    if output.is_cuda or not _at_once(output.float().numpy().transpose(0, 2, 3, 1), found.numpy()):
         found[0], found[1] = output.amax((2, 3)), output.amin((2, 3))
 
 
-def _at_once(output: Tensor, found: Tensor) -> bool:
-    """By PyTorch's number of threads; False on another device, in another layout, and where numbers are not finite."""
-    if output.is_cuda or not output.is_contiguous(memory_format=torch.channels_last):
+def _at_once(maps: Floats, both: Floats) -> bool:
+    """Of maps (N, H, W, C), by PyTorch's number of threads; False in another layout, or where one is not finite."""
+    if not maps.flags.c_contiguous:
         return False
-    maps, both = output.float().permute(0, 2, 3, 1).numpy(), found.numpy()  # (N, H, W, C)
     positions, channels = maps.shape[1] * maps.shape[2], maps.shape[3]
     together = math.gcd(positions, max(_WIDE // channels, 1))  # few channels fill no vector: some positions do
     values = maps.reshape(len(maps), positions // together, together * channels)
@@ -82,9 +78,10 @@ def _both(values: Floats, found: Floats) -> bool:
                 least[c] = min(least[c], v)
         for c in range(channels):
             found[0, i, c], found[1, i, c] = most[c], least[c]
-        for c in range(channels, wide):
-            found[0, i, c % channels] = max(found[0, i, c % channels], most[c])
-            found[1, i, c % channels] = min(found[1, i, c % channels], least[c])
+        for first in range(channels, wide, channels):
+            for c in range(channels):
+                found[0, i, c] = max(found[0, i, c], most[first + c])
+                found[1, i, c] = min(found[1, i, c], least[first + c])
     return not np.isnan(odd).any()
 
 

@@ -57,7 +57,7 @@ class Responder:
         """Side max and side min (N, neurons), logits (N, classes), codes (N, dimensions), all float32."""
         # Asked for at once, since a small piece of memory a layer would lie where the next feature map could have been.
         found = torch.empty((2, len(batch), sum(self._channels)), device=batch.device)
-        self._found = dict(zip(self._indices, found.split(self._channels, 2), strict=True))
+        self._found = dict(zip(self._indices, torch.split(found, self._channels, 2), strict=True))
         self._codes.clear()
         logits = self._recorder.run(batch)
         assert logits is not None
