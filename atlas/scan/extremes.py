@@ -31,32 +31,32 @@ def extremes(output: Tensor, found: Tensor) -> None:
 
     Both are NaN where a map holds one.
     """
-    if output.is_cuda or not _at_once(output.float().numpy().transpose(0, 2, 3, 1), found.numpy()):
-        found[0], found[1] = output.amax((2, 3)), output.amin((2, 3))
+    # Short on purpose: beside a small network's maps, Python's own objects have left the cache by each call.
+    if not output.is_cuda:
+        maps, both = output.float().numpy().transpose(0, 2, 3, 1), found.numpy()  # (N, H, W, C)
+        at_once = _loop() if torch.get_num_threads() == 1 else _by_threads
+        if maps.flags.c_contiguous and at_once(maps, both):
+            return
+    found[0], found[1] = output.amax((2, 3)), output.amin((2, 3))
 
 
-def _at_once(maps: Floats, both: Floats) -> bool:
-    """Of maps (N, H, W, C), by PyTorch's number of threads; False in another layout, or where one is not finite."""
-    if not maps.flags.c_contiguous:
-        return False
-    positions, channels = maps.shape[1] * maps.shape[2], maps.shape[3]
-    together = math.gcd(positions, max(_WIDE // channels, 1))  # few channels fill no vector: some positions do
-    values = maps.reshape(len(maps), positions // together, together * channels)
-    threads = min(torch.get_num_threads(), len(values))
-    if threads == 1:
-        return _loop()(values, both)
-    cuts = [len(values) * part // threads for part in range(threads + 1)]
-    parts = [(values[a:b], both[:, a:b]) for a, b in pairwise(cuts)]
+def _by_threads(maps: Floats, both: Floats) -> bool:
+    threads = min(torch.get_num_threads(), len(maps))
+    cuts = [len(maps) * part // threads for part in range(threads + 1)]
+    parts = [(maps[a:b], both[:, a:b]) for a, b in pairwise(cuts)]
     return all(_pool(threads).map(lambda part: _loop()(*part), parts))
 
 
-def _both(values: Floats, found: Floats) -> bool:
-    """Of `values` (N, steps, positions · C), eight steps at a time, so that what is found is rarely written.
+def _both(maps: Floats, found: Floats) -> bool:
+    """Of `maps` (N, H, W, C), eight steps at a time, so that what is found is rarely written.
 
     `max` loses a NaN: False where a value, or a sum of eight, is not finite.
     """
-    n, steps, wide = values.shape
-    channels = found.shape[2]
+    n, height, width, channels = maps.shape
+    positions = height * width
+    together = math.gcd(positions, max(_WIDE // channels, 1))  # few channels fill no vector: some positions do
+    steps, wide = positions // together, together * channels
+    values = maps.reshape(n, steps, wide)
     eights = steps // 8 * 8
     most, least, odd = np.empty(wide, np.float32), np.empty(wide, np.float32), np.zeros(wide, np.float32)
     for i in range(n - 1, -1, -1):  # what was written last is still in the cache
@@ -88,7 +88,7 @@ def _both(values: Floats, found: Floats) -> bool:
 @cache
 def _loop() -> Callable[[Floats, Floats], bool]:
     numbers = types.float32
-    return compiled(types.boolean(types.Array(numbers, 3, "C"), types.Array(numbers, 3, "A")), _both)
+    return compiled(types.boolean(types.Array(numbers, 4, "C"), types.Array(numbers, 3, "A")), _both)
 
 
 @cache

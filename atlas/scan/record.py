@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -75,11 +76,9 @@ class Recorder:
 
     def _attach(self, name: str, module: nn.Module) -> None:
         if name in self._layers:
-            self._handles.append(module.register_forward_hook(lambda m, _, output: self._after(name, m, output)))
+            self._handles.append(module.register_forward_hook(partial(self._after, name)))
         if any(name == wanted for wanted, _ in self._inputs):
-            self._handles.append(
-                module.register_forward_pre_hook(lambda m, a, k: self._before(name, m, a, k), with_kwargs=True)
-            )
+            self._handles.append(module.register_forward_pre_hook(partial(self._before, name), with_kwargs=True))
 
     def run(self, x: Tensor) -> Tensor | None:
         """One forward pass; the logits, or None where it was stopped before them."""
@@ -102,17 +101,19 @@ class Recorder:
             tensor = next(v for v in (*arguments, *named.values()) if isinstance(v, Tensor))
             last = isinstance(module, nn.Linear)
             self.take_input((name, number), as_maps(tensor, tensor.dim() - 1 if last else 1))
-            self._count(1)
+            if self.stop:
+                self._stop_after_last()
 
-    def _after(self, name: str, module: nn.Module, output: Tensor) -> None:
+    def _after(self, name: str, module: nn.Module, arguments: Any, output: Tensor) -> None:
         number = self._ended[name] = self._ended.get(name, 0) + 1
         for layer in self._layers[name].get(number, ()):
             self.take(layer, as_maps(output, layer.channel_axis))
-            self._count(1)
+            if self.stop:
+                self._stop_after_last()
 
-    def _count(self, taken: int) -> None:
-        self._taken += taken
-        if self.stop and self._taken == self._wanted:
+    def _stop_after_last(self) -> None:
+        self._taken += 1
+        if self._taken == self._wanted:
             raise _StopError(self)
 
 
