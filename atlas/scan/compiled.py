@@ -12,8 +12,11 @@ R = TypeVar("R")
 
 
 def compiled(signature: Any, loop: Callable[P, R]) -> Callable[P, R]:
-    """`loop` as machine code, kept beside its source or in the user's cache, if either can be written to."""
+    """`loop` as machine code, kept beside its source or in the user's cache, if either can be written to.
+
+    Numbers divided by zero are what NumPy says they are, not an error.
+    """
     try:
-        return numba.njit(signature, nogil=True, cache=True)(loop)  # type: ignore[no-any-return]
+        return numba.njit(signature, nogil=True, error_model="numpy", cache=True)(loop)  # type: ignore[no-any-return]
     except (RuntimeError, OSError):  # nowhere to keep it: half a second a process
-        return numba.njit(signature, nogil=True)(loop)  # type: ignore[no-any-return]
+        return numba.njit(signature, nogil=True, error_model="numpy")(loop)  # type: ignore[no-any-return]

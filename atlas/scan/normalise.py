@@ -15,36 +15,47 @@ from atlas.scan.compiled import compiled
 from atlas.scan.decode import Preprocessing
 from atlas.scan.transfer import Upload
 
+Floats = NDArray[np.float32]
+_WHITE = np.float32(255)
+
 
 class Normalise:
     """Pixels (N, H, W, 3) of 0 to 255 to the network's input (N, 3, H, W), channels-last, as torchvision does it."""
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype) -> None:
-        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
-        self._upload, self._dtype = Upload(device), dtype
-        every = torch.arange(256, dtype=torch.uint8, device=device).view(1, 1, 256, 1).expand(1, 3, 256, 1)
-        self._table = self._arithmetic(every).view(3, 256).cpu().numpy()
-        """What each of 256 values becomes, a channel."""
+        self._mean, self._std = (torch.tensor(v, device=device) for v in (preprocessing.mean, preprocessing.std))
+        self._upload, self._dtype = Upload(device) if device.type == "cuda" else None, dtype
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Tensor:
-        if self._mean.device.type == "cpu":
-            scaled = np.empty(pixels.shape, np.float32)
-            _loop()(pixels.reshape(-1, 3), self._table, scaled.reshape(-1, 3))
-            return torch.from_numpy(scaled).permute(0, 3, 1, 2).to(self._dtype)
-        return self._arithmetic(self._upload(pixels).permute(0, 3, 1, 2)).to(self._dtype)  # still channels-last
-
-    def _arithmetic(self, pixels: Tensor) -> Tensor:
-        return pixels.to(torch.float32).div_(255).sub_(self._mean).div_(self._std)
+        if self._upload is None:
+            scaled = at_once(pixels, self._mean.numpy(), self._std.numpy())
+        else:
+            scaled = by_steps(self._upload(pixels), self._mean, self._std)
+        return scaled.permute(0, 3, 1, 2).to(self._dtype)
 
 
-def _look_up(pixels: NDArray[np.uint8], table: NDArray[np.float32], scaled: NDArray[np.float32]) -> None:
+def by_steps(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Pixels (N, H, W, 3) normalised, on any device; each step reads and writes them."""
+    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def at_once(pixels: NDArray[np.uint8], mean: Floats, std: Floats) -> Tensor:
+    """The same, to the bit, in one step on a CPU."""
+    n, height, width, channels = pixels.shape
+    rows = (n * height, width * channels)
+    scaled = np.empty(pixels.shape, np.float32)
+    _loop()(np.ascontiguousarray(pixels).reshape(rows), np.tile(mean, width), np.tile(std, width), scaled.reshape(rows))
+    return torch.from_numpy(scaled)
+
+
+def _normalise(pixels: NDArray[np.uint8], mean: Floats, std: Floats, scaled: Floats) -> None:
+    """Of rows of pixels (rows, W · 3); `mean` and `std` (W · 3,) are repeated, so that a row is one run of numbers."""
     for i in range(len(pixels)):
-        for channel in range(3):
-            scaled[i, channel] = table[channel, pixels[i, channel]]
+        for j in range(pixels.shape[1]):
+            scaled[i, j] = (np.float32(pixels[i, j]) / _WHITE - mean[j]) / std[j]
 
 
 @cache
-def _loop() -> Callable[[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]], None]:
-    numbers = types.Array(types.float32, 2, "C")
-    return compiled(types.void(types.Array(types.uint8, 2, "C", readonly=True), numbers, numbers), _look_up)
+def _loop() -> Callable[[NDArray[np.uint8], Floats, Floats, Floats], None]:
+    row, rows = types.Array(types.float32, 1, "C"), types.Array(types.float32, 2, "C")
+    return compiled(types.void(types.Array(types.uint8, 2, "C", readonly=True), row, row, rows), _normalise)

@@ -11,18 +11,16 @@ from torch import Tensor
 
 
 class Upload:
-    """Pixels to the device. On CUDA two pinned buffers take turns, and the copy does not wait for the network."""
+    """Pixels to a CUDA device: two pinned buffers take turns, and the copy does not wait for the network."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._buffers: list[tuple[Tensor, torch.cuda.Event] | None] = [None, None]
         self._turn = 0
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """The array as a tensor on the device; the array may be changed afterwards, except on the CPU."""
-        if self._stream is None:
-            return torch.from_numpy(pixels)
+        """The array as a tensor on the device; the array may be changed afterwards."""
         self._turn ^= 1
         held = self._buffers[self._turn]
         if held is not None:

@@ -8,7 +8,7 @@ import torch
 
 from atlas.scan.decode import Preprocessing
 from atlas.scan.network import import_torchvision
-from atlas.scan.normalise import Normalise
+from atlas.scan.normalise import Normalise, by_steps
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -28,6 +28,8 @@ def test_every_value(mean_std: tuple[tuple[float, ...], tuple[float, ...]], dtyp
     found = Normalise(Preprocessing(16, 16, mean, std, "bilinear"), torch.device("cpu"), dtype)(pixels)
     expected = torch.stack([normalize(to_tensor(p.copy()), list(mean), list(std)) for p in pixels]).to(dtype)
     assert torch.equal(found, expected)
+    steps = by_steps(torch.tensor(pixels), torch.tensor(mean), torch.tensor(std))  # as on another device
+    assert torch.equal(steps.permute(0, 3, 1, 2).to(dtype), expected)
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 

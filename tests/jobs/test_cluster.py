@@ -14,7 +14,7 @@ from PIL import Image
 
 from atlas.errors import DeviceMemoryError, JobError, SettingsError
 from atlas.scan import decode, nvjpeg
-from atlas.scan.transfer import Download, Upload
+from atlas.scan.transfer import Download
 from atlas.store import layout
 from atlas.store.files import Folder
 from jobs import build as building
@@ -78,9 +78,7 @@ def test_what_nvjpeg_does_not_take_is_decoded_on_the_cpu(monkeypatch: pytest.Mon
         assert len(asked) == calls
 
 
-def test_transfers_on_the_cpu_change_nothing() -> None:
-    pixels = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
-    assert np.array_equal(Upload(torch.device("cpu"))(pixels).numpy(), pixels)
+def test_what_is_here_is_not_fetched() -> None:
     (same,) = Download([torch.arange(3)]).get()
     assert same.tolist() == [0, 1, 2]
 
