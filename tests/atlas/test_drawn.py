@@ -21,10 +21,10 @@ from atlas.harvest.found import NOT_ASKED, Found, find
 from atlas.scan.layers import find_layers
 from atlas.store.pictures import PackWriter
 from atlas.types import Placement
+from tests.drawing import KINDS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KINDS = ("deconvnet", "guided", "gradient")
 SIZE = 24
 
 

@@ -20,10 +20,9 @@ from atlas.harvest.projections import Example, project_examples
 from atlas.scan.layers import find_layers
 from atlas.store import schema
 from atlas.types import Layer
+from tests.drawing import KINDS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-KINDS = ("deconvnet", "guided", "gradient")
 
 
 def plain(pixels: NDArray[np.float64]) -> Tensor:

@@ -18,10 +18,9 @@ from atlas.harvest.projections import Example, Projected, on_field, project, pro
 from atlas.scan.layers import find_layers
 from atlas.scan.network import import_torchvision
 from atlas.types import Axis, Layer
+from tests.drawing import KINDS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-KINDS = ("deconvnet", "guided", "gradient")
 
 
 def plain(pixels: NDArray[np.float64]) -> Tensor:

@@ -18,10 +18,10 @@ from atlas.scan.decode import Preprocessing
 from atlas.scan.layers import find_layers
 from atlas.scan.normalise import Normalise
 from atlas.types import Layer
+from tests.drawing import KINDS
 from tests.naive_similarity import spearman
 from tests.tiny_net import net
 
-KINDS = ("deconvnet", "guided", "gradient")
 _LOOKS = Preprocessing(32, 32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bilinear")
 
 
