@@ -6,7 +6,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("shared machine", deadline=None)  # a busy neighbour is no finding
+hypothesis.settings.load_profile("shared machine")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 TOOLS = DATA.parent / "tools"

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -145,7 +145,6 @@ def test_no_evidence_where_the_response_is_not_beyond_that_to_mean_colour() -> N
 @given(
     arrays.arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.sampled_from([0, 1, 2]))
 )
-@settings(deadline=None)
 def test_a_fifth_is_marked_and_no_unmarked_pixel_is_stronger(values: NDArray[np.float32]) -> None:
     mask = strongest(values)
     assert mask.sum() == max(1, round(0.2 * values.size))
@@ -157,7 +156,6 @@ def test_a_fifth_is_marked_and_no_unmarked_pixel_is_stronger(values: NDArray[np.
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**62), st.text(max_size=5))
-@settings(deadline=None)
 def test_the_random_mask_is_the_same_mask_elsewhere(height: int, width: int, seed: int, token: str) -> None:
     mask = np.zeros((height, width), bool)
     mask[0, 0] = True

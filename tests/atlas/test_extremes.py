@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.scan.extremes import extremes
@@ -59,7 +59,6 @@ def test_threads(shape: tuple[int, int, int, int]) -> None:
     place=st.integers(0, 2**16), value=st.sampled_from([float("nan"), float("inf"), float("-inf"), 3e38, -3e38, -0.0]),
     often=st.integers(1, 12),
 )  # fmt: skip
-@settings(deadline=None)  # the first call compiles
 def test_odd_values_are_not_lost(height: int, width: int, channels: int, place: int, value: float, often: int) -> None:
     """A response that is not finite must be seen, or its image would not be quarantined."""
     maps = torch.linspace(-2, 3, 2 * channels * height * width).view(2, height, width, channels).clone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -16,7 +16,6 @@ floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(st.lists(floats, min_size=1, max_size=30), st.integers(0, 30))
-@settings(deadline=None)  # the first call compiles
 def test_moments_fold_as_numpy_counts(values: list[float], cut: int) -> None:
     high = np.array(values, np.float32)[:, None].clip(-1e15, 1e15)  # (images, 1)
     low = high - 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -37,7 +37,6 @@ def responses(draw: st.DrawFn) -> NDArray[np.float32]:
     return np.array(rows, np.float32).reshape(images, NEURONS)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(responses(), st.integers(1, 12))
 def test_equals_sorting(values: NDArray[np.float32], k: int) -> None:
     ids = np.arange(len(values), dtype=np.int64) * 3 + 5
@@ -56,7 +55,6 @@ def test_many_images_equal_sorting(k: int) -> None:
     assert as_lists(topk.strongest(values[::-1], ids, k)) == by_sorting(values[::-1], ids.tolist(), k)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(responses(), st.integers(1, 12), st.lists(st.integers(0, 40), max_size=5), st.randoms(use_true_random=False))
 def test_fold_in_any_order_and_grouping_equals_sorting(
     values: NDArray[np.float32], k: int, cuts: list[int], random: Any
