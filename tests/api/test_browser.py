@@ -101,7 +101,7 @@ def test_crops_turn_into_projections(watched: Watched) -> None:
     page.locator("label:has(#show-projections)").click()
     page.mouse.move(0, 0)
     assert over.nth(5).is_visible()
-    assert page.url.endswith("#show=projections")
+    page.wait_for_url("**#show=projections")
     page.reload()
     assert over.nth(5).is_visible()
 
@@ -144,7 +144,7 @@ def test_a_neurons_switches_come_back_from_the_url(watched: Watched) -> None:
     page = watched.open("/shown/neurons/conv1/7#side=max&view=guided")
     assert shown(page) == {"guided"}
     page.locator("label:has(#side-spread)").click()
-    assert page.url.endswith("#side=spread&view=guided")
+    page.wait_for_url("**#side=spread&view=guided")
     assert shown(page) == {"whole"}
     page.reload()
     assert page.locator(".side-spread").is_visible()
@@ -172,7 +172,7 @@ def test_arrow_keys_go_to_the_neighbours(watched: Watched) -> None:
         page.keyboard.press("ArrowLeft")
     page.locator("#view-gradient").focus()
     page.keyboard.press("ArrowRight")  # within a switch the keys belong to it
-    assert page.url.endswith("/shown/neurons/conv1/7#view=gradient_max")
+    page.wait_for_url("**/shown/neurons/conv1/7#view=gradient_max")  # said a moment after the key
 
 
 def test_the_field_of_a_whole_image_lies_where_the_model_says(watched: Watched) -> None:
