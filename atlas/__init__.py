@@ -2,9 +2,11 @@
 
     images ─► scan ─► merge ─► harvest ─► codes ─► sealed folder ─► read
 
-`atlas.scan` runs the network over every image, a unit at a time, and folds the partial results; `atlas.harvest` runs
-the winners once more, cuts them to their field and draws them back; `atlas.codes` makes the index and the map;
-`atlas.store` is the folder's format; `atlas.read` reads a sealed folder. Importing this imports nothing heavy.
+`atlas.images` lists, reads and decodes the data; `atlas.network` loads a network and finds its layers and fields;
+`atlas.scan` runs it over every image and folds the partial results; `atlas.explain` draws a neuron back into an image
+and says what the picture is worth; `atlas.harvest` runs the winners once more; `atlas.codes` makes index and map,
+`atlas.analyse` compares neurons; `atlas.store` is the folder's format; `atlas.read` reads a sealed folder. Importing
+this imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -28,12 +28,13 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from atlas.codes import index, stage
+from atlas.analyse import stage
+from atlas.codes import index
 from atlas.read.neighbours import Neighbours
-from atlas.store import layout, schema, tables
+from atlas.store import layout, parquet, schema
 from atlas.store.codes import Codes, unit
+from atlas.store.faiss_index import CodeIndex
 from atlas.store.files import Folder
-from atlas.store.search import CodeIndex
 from bench import real_codes
 from jobs.measure import peak_memory
 
@@ -54,7 +55,7 @@ def write(folder: Folder, blocks: Any, dimensions: int, half: bool) -> None:
             "code": pa.FixedSizeListArray.from_arrays(values, dimensions),
         }
         to = schema.codes(dimensions, half=half)
-        tables.write_batches(folder, layout.part("codes", number), to, [pa.table(columns)])
+        parquet.write_batches(folder, layout.part("codes", number), to, [pa.table(columns)])
         start += len(block)
 
 

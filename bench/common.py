@@ -18,12 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from atlas.scan import images, layers, network, respond
-from atlas.scan.decode import Preprocessing
-from atlas.scan.feed import Decoded, Feed, Quarantined
-from atlas.scan.graph import trace
-from atlas.scan.normalise import Normalise
-from atlas.scan.unit import Scanner, ScanSettings
+from atlas.images import manifest
+from atlas.images.decode import Preprocessing
+from atlas.images.feed import Decoded, Feed, Quarantined
+from atlas.network import layers, load
+from atlas.network.graph import trace
+from atlas.network.normalise import Normalise
+from atlas.scan import respond
+from atlas.scan.scanner import Scanner, ScanSettings
 from atlas.types import Layer
 from jobs.actors import ALLOCATOR
 
@@ -58,7 +60,7 @@ class Subject:
 
 def subject(which: tuple[str, str], crop: int | None = None) -> Subject:
     """Loads a network; `crop` instead of its own."""
-    loaded = network.load(*which)
+    loaded = load.load(*which)
     p = loaded.preprocessing
     preprocessing = Preprocessing(crop, crop, p.mean, p.std, p.interpolation) if crop else p
     module = respond.prepare(loaded.module, torch.device("cpu"), "float32")
@@ -70,7 +72,7 @@ def subject(which: tuple[str, str], crop: int | None = None) -> Subject:
 
 def decoded(sources: Sequence[str], preprocessing: Preprocessing, count: int) -> tuple[pa.Table, list[Decoded]]:
     """The manifest's rows and the decoded images of the first `count`."""
-    rows = images.list_images(sources, None, count).table
+    rows = manifest.list_images(sources, None, count).table
     feed = Feed(preprocessing, 0, 2, 64)
     found: list[Decoded | Quarantined] = list(feed.images(rows, np.ones(len(rows), bool)))
     return rows, [image for image in found if isinstance(image, Decoded)]

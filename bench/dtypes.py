@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from atlas.network.normalise import Normalise
 from atlas.scan import respond, topk
-from atlas.scan.normalise import Normalise
 from bench.common import DATA, IMAGENET, RESNET20, SQUEEZENET, Subject, decoded, subject
 
 K, BATCH = 9, 16

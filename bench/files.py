@@ -14,9 +14,9 @@ from contextlib import closing
 import numpy as np
 import torch
 
-from atlas.scan import decode, images
-from atlas.scan.feed import Feed
-from atlas.scan.unit import Report
+from atlas.images import decode, manifest
+from atlas.images.feed import Feed
+from atlas.scan.scanner import Report
 from bench.common import IMAGENET, SQUEEZENET, Side, answer, paired_seconds, report, subject
 
 COUNT, BATCH, RUNS = 96, 16, 7
@@ -26,14 +26,14 @@ def side(which: str) -> None:
     """SqueezeNet on photographs, with thumbnails off on both sides; processor time of all threads."""
     torch.set_num_threads(1)
     who = subject(SQUEEZENET)
-    rows = images.list_images([IMAGENET], None, COUNT).table
+    rows = manifest.list_images([IMAGENET], None, COUNT).table
     scanner = who.scanner(BATCH, COUNT, Feed(who.preprocessing, 0, 1, 4 * BATCH), 1 / 6)
 
     @torch.inference_mode()
     def bare() -> None:
         pixels = [
             decode.to_input(decode.decode(body), who.preprocessing)
-            for _, body in images.read_images(rows)
+            for _, body in manifest.read_images(rows)
             if isinstance(body, bytes)
         ]
         for tensor in who.normalised(np.stack(pixels), BATCH):

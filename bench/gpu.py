@@ -25,14 +25,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.scan import decode, layers, nvjpeg, respond
-from atlas.scan.decode import Preprocessing
-from atlas.scan.feed import Decoded, Feed, Quarantined
-from atlas.scan.graph import trace
-from atlas.scan.images import list_images
-from atlas.scan.network import IMAGENET_MEAN, IMAGENET_STD, import_torchvision
-from atlas.scan.normalise import Normalise
-from atlas.scan.unit import Report, Scanner, ScanSettings
+from atlas.images import decode
+from atlas.images.decode import Preprocessing
+from atlas.images.feed import Decoded, Feed, Quarantined
+from atlas.images.manifest import list_images
+from atlas.network import layers, nvjpeg
+from atlas.network.graph import trace
+from atlas.network.load import IMAGENET_MEAN, IMAGENET_STD, import_torchvision
+from atlas.network.normalise import Normalise
+from atlas.scan import respond
+from atlas.scan.scanner import Report, Scanner, ScanSettings
 
 ENOUGH = 0.90
 

@@ -4,7 +4,7 @@
 
 Partial results are constructed on the fly, so that nothing large is stored: three units of random responses are
 reduced by the real code, and each unit is one of them with its own images, classes and scale. The bench runs
-`atlas.scan.gather` over them, then makes the rows of neurons and classes, and prints time, bytes, and peak memory.
+`atlas.scan.fold` over them, then makes the rows of neurons and classes, and prints time, bytes, and peak memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from atlas.scan import gather as gathering
+from atlas.scan import merge as gathering
 from atlas.scan import partial as partials
 from atlas.scan import statistics, topk
 from atlas.scan.neurons import class_rows, neuron_rows

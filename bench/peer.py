@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlas.scan.network import import_torchvision
-from atlas.scan.unit import Report
+from atlas.network.load import import_torchvision
+from atlas.scan.scanner import Report
 from bench.common import IMAGENET, SQUEEZENET, Replayed, decoded, report, seconds, subject
 
 COUNT, BATCH, RUNS = 32, 16, 7

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from atlas.harvest import draw, evidence
-from atlas.harvest.aligned import Images, geometry
-from atlas.harvest.crops import picture_shape
-from atlas.harvest.projections import Example, Projected, Responses, project_examples
-from atlas.scan.normalise import Normalise
+from atlas.explain import draw, masking
+from atlas.explain.aligned import Images, geometry
+from atlas.explain.backward import Example, Projected, Responses, project_examples
+from atlas.explain.crops import picture_shape
+from atlas.network.normalise import Normalise
 from atlas.types import Layer
 from bench.common import (
     IMAGENET,
@@ -165,8 +165,8 @@ def ours(who: Subject, images: Images, layer: Layer, examples: list[Example]) ->
                 kept.append(p)
 
     def test() -> None:
-        marked = [evidence.mark(p, examples[p.index], images.height, images.width, str(p.index)) for p in kept]
-        evidence.test(who.module, layer, where, images, marked, BATCH, 0)
+        marked = [masking.mark(p, examples[p.index], images.height, images.width, str(p.index)) for p in kept]
+        masking.test(who.module, layer, where, images, marked, BATCH, 0)
 
     run()
     drawing = min(seconds(run) for _ in range(2)) / len(examples)

@@ -15,7 +15,7 @@ from contextlib import closing
 import numpy as np
 import torch
 
-from atlas.scan.unit import Report
+from atlas.scan.scanner import Report
 from bench.common import (
     DATA,
     IMAGENET,

@@ -65,18 +65,20 @@ class Work:
         import torch
 
         from atlas.harvest.drawn import ProjectionSettings
-        from atlas.harvest.occlusion import OcclusionSettings
-        from atlas.harvest.unit import Harvester, HarvestSettings
-        from atlas.scan import decode, network, nvjpeg, respond
-        from atlas.scan.feed import Feed
-        from atlas.scan.normalise import Normalise
-        from atlas.scan.unit import Scanner, ScanSettings
+        from atlas.harvest.harvester import Harvester, HarvestSettings
+        from atlas.harvest.occluded import OcclusionSettings
+        from atlas.images import decode
+        from atlas.images.feed import Feed
+        from atlas.network import load, nvjpeg
+        from atlas.network.normalise import Normalise
+        from atlas.scan import respond
+        from atlas.scan.scanner import Scanner, ScanSettings
 
         settings = plan.settings
         nvjpeg.check(settings.device, settings.decode)
         torch.set_num_threads(settings.threads)
         device = respond.device_of(settings.device)
-        module = respond.prepare(network.build(plan.source).module, device, settings.dtype)
+        module = respond.prepare(load.build(plan.source).module, device, settings.dtype)
         normalise = Normalise(plan.preprocessing, device, respond.DTYPES[settings.dtype])
         self._plan = plan
         self._folder = Folder(settings.out)
@@ -121,7 +123,7 @@ class Work:
 
     def examine(self, unit: int, chosen: pa.Table) -> Outcome:
         """What is looked at once a network: unit 0 its filters, unit 1 whether pictures depend on its weights."""
-        from atlas.harvest import whole
+        from atlas.explain import whole
 
         plan, settings, harvester = self._plan, self._plan.settings, self._harvester
         if unit == 0:

@@ -12,13 +12,13 @@ import pyarrow as pa
 import ray
 
 from atlas.errors import DeviceMemoryError, JobError
-from atlas.harvest import sanity
-from atlas.harvest import unit as harvest_units
-from atlas.harvest.whole import FILTERS, SANITY
+from atlas.explain import sanity
+from atlas.explain.whole import FILTERS, SANITY
+from atlas.harvest import harvester as harvest_units
+from atlas.images.manifest import Manifest
 from atlas.scan import neurons
 from atlas.scan.earlier import Earlier
-from atlas.scan.gather import Gathered, gather, spread_winners
-from atlas.scan.images import Manifest
+from atlas.scan.merge import Gathered, gather, spread_winners
 from atlas.settings import Settings
 from atlas.store import layout
 from atlas.store.files import Folder

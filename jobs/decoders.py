@@ -17,8 +17,8 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from atlas.scan.feed import Decoded, Feed, Quarantined
-from atlas.scan.images import stretches
+from atlas.images.feed import Decoded, Feed, Quarantined
+from atlas.images.manifest import stretches
 
 STRETCH = 64
 """Images of a task, where the source can be cut anywhere."""

@@ -11,8 +11,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from atlas.errors import SettingsError
+from atlas.images.manifest import Manifest, digest_of_rows
 from atlas.scan.earlier import Earlier
-from atlas.scan.images import Manifest, digest_of_rows
 from atlas.settings import OPERATIONAL, Settings, from_mapping
 from atlas.store import layout, seal
 from atlas.store.files import Folder

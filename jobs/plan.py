@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from atlas.errors import NetworkError, SettingsError
-from atlas.scan import images, layers, network, nvjpeg
-from atlas.scan.decode import Preprocessing
-from atlas.scan.graph import trace
-from atlas.scan.images import Manifest, hash_key
-from atlas.scan.network import Network, NetworkSource
+from atlas.images.decode import Preprocessing
+from atlas.images.manifest import Manifest, hash_key, list_images
+from atlas.network import layers, load, nvjpeg
+from atlas.network.graph import trace
+from atlas.network.load import Network, NetworkSource
 from atlas.settings import Settings
 from atlas.store import layout
 from atlas.store.files import Folder
@@ -75,8 +75,8 @@ def make_plan(settings: Settings) -> tuple[Plan, Network, Manifest]:
     """Lists the images, loads the network, finds its layers. Raises `InputError`; writes nothing."""
     if not settings.address:  # on a cluster the workers find out
         nvjpeg.check(settings.device, settings.decode)
-    source = network.fetch(settings.network, settings.weights)
-    loaded = network.build(source)
+    source = load.fetch(settings.network, settings.weights)
+    loaded = load.build(source)
     preprocessing = resolve_preprocessing(settings, loaded.preprocessing)
     graph = trace(loaded.module, layers.example(loaded.module, preprocessing.crop, preprocessing.crop))
     chosen = layers.layers_of(graph, settings.layers, settings.exclude)
@@ -84,7 +84,7 @@ def make_plan(settings: Settings) -> tuple[Plan, Network, Manifest]:
     for name in settings.map_layers:
         if name not in {layer.name for layer in chosen}:
             raise NetworkError(f"--map-layers {name}: not among the layers of this build; see neuron-atlas layers")
-    manifest = images.list_images(settings.images, settings.class_names, settings.limit)
+    manifest = list_images(settings.images, settings.class_names, settings.limit)
     plan = Plan(
         settings=settings,
         source=source,

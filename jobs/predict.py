@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atlas.harvest import sanity
-from atlas.harvest import unit as harvested
+from atlas.explain import sanity
+from atlas.harvest import harvester as harvested
+from atlas.images.manifest import Manifest, read_images
 from atlas.scan import neurons, partial
-from atlas.scan.images import Manifest, read_images
-from atlas.scan.merge import Fold
+from atlas.scan.fold import Fold
 from atlas.scan.partial import Partial
 from atlas.settings import Settings
 from atlas.store import layout
@@ -270,8 +270,8 @@ def _storage(manifest: Manifest) -> tuple[float, float]:
 
 def _slower() -> float:
     """How much slower this core makes a t-SNE map of 500 points than the core of `forecast.MAP_SECONDS`."""
+    from atlas.analyse.stage import single_thread
     from atlas.codes import embedding
-    from atlas.codes.stage import single_thread
 
     points = np.random.default_rng(0).standard_normal((500, 64)).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from atlas.codes import stage
-from atlas.harvest import sanity, trust
-from atlas.scan.gather import Gathered
+from atlas.analyse import stage
+from atlas.explain import sanity, trust
 from atlas.scan.image_rows import image_rows, quarantine_rows
+from atlas.scan.merge import Gathered
 from atlas.scan.neurons import class_rows, neuron_rows
-from atlas.store import layout, schema, seal, tables
+from atlas.store import layout, parquet, schema, seal
 from atlas.store.files import Folder
 from atlas.types import SIDES, Layer
 from jobs import plan as planning
@@ -39,11 +39,11 @@ def publish(
 ) -> str:
     """Writes what the workers did not, seals the folder, and gives the digest."""
     settings = plan.settings
-    tables.write_batches(folder, layout.table("images"), schema.IMAGES, _images(plan, folder, gathered, frames))
+    parquet.write_batches(folder, layout.table("images"), schema.IMAGES, _images(plan, folder, gathered, frames))
     bad = pa.array([image_id for image_id, _, _ in gathered.quarantine], pa.int64())
     rows = planning.read_rows(folder, plan, bad)
-    tables.write(folder, "quarantine", quarantine_rows(gathered.quarantine, rows))
-    tables.write_batches(folder, layout.table("classes"), schema.CLASSES, class_rows(gathered.fold, plan.layers))
+    parquet.write(folder, "quarantine", quarantine_rows(gathered.quarantine, rows))
+    parquet.write_batches(folder, layout.table("classes"), schema.CLASSES, class_rows(gathered.fold, plan.layers))
     neurons = neuron_rows(gathered.fold, plan.layers, settings.sides)
     examples = _sorted(examples, plan.layers)
     start = time.perf_counter()
@@ -51,12 +51,12 @@ def publish(
     codes = stage.run(folder, settings, list(plan.layers), neurons, examples, gathered.properties)
     seconds["codes"] = round(time.perf_counter() - start, 3)
     trusted = trust.by_neuron(codes.examples)
-    tables.write(folder, "neurons", trust.with_trust(codes.neurons, trusted))
-    tables.write(folder, "examples", codes.examples)
-    tables.write(folder, "layers", _layers(plan.layers, codes.axis, trust.by_layer(trusted)))
+    parquet.write(folder, "neurons", trust.with_trust(codes.neurons, trusted))
+    parquet.write(folder, "examples", codes.examples)
+    parquet.write(folder, "layers", _layers(plan.layers, codes.axis, trust.by_layer(trusted)))
     for name in ("filters", "sanity"):
         if not folder.exists(layout.table(name)):
-            tables.write(folder, name, schema.SCHEMAS[name].empty_table())
+            parquet.write(folder, name, schema.SCHEMAS[name].empty_table())
     folder.sweep()  # a unit that ran twice may have left half a file
     about = seal.seal(
         folder,
@@ -64,7 +64,7 @@ def publish(
             plan,
             gathered,
             codes,
-            [*trust.words(trusted), *sanity.words(tables.read(folder, "sanity"))],
+            [*trust.words(trusted), *sanity.words(parquet.read(folder, "sanity"))],
             seconds,
             redone,
         ),

@@ -15,12 +15,14 @@ from torch import Tensor
 
 import atlas
 from atlas.errors import FolderError, ImageError, InputError
-from atlas.harvest import crops
+from atlas.explain import crops
 from atlas.harvest.positions import TOLERANCE
-from atlas.scan import decode, network, respond
-from atlas.scan.images import list_images, read_images
-from atlas.scan.normalise import Normalise
-from atlas.scan.record import Recorder
+from atlas.images import decode
+from atlas.images.manifest import list_images, read_images
+from atlas.network import load
+from atlas.network.normalise import Normalise
+from atlas.network.recorder import Recorder
+from atlas.scan import respond
 from atlas.settings import Settings, from_mapping
 from atlas.store import layout
 from atlas.types import Box, Layer
@@ -105,7 +107,7 @@ class _Again:
         torch.set_num_threads(plan.settings.threads)
         device = respond.device_of(plan.settings.device)
         self.plan = plan
-        self.module = respond.prepare(network.build(plan.source).module, device, plan.settings.dtype)
+        self.module = respond.prepare(load.build(plan.source).module, device, plan.settings.dtype)
         self.normalise = Normalise(plan.preprocessing, device, respond.DTYPES[plan.settings.dtype])
         self.layers = {layer.name: layer for layer in plan.layers}
         mean = [round(255 * value) for value in plan.preprocessing.mean]

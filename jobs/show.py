@@ -84,11 +84,11 @@ def atlas_layers(opened: Atlas) -> str:
 
 def network_layers(name: str, crop: int | None) -> str:
     """Layers of a network that needs no weights to be looked at."""
-    from atlas.scan import layers, network
-    from atlas.scan.graph import trace
+    from atlas.network import layers, load
+    from atlas.network.graph import trace
 
-    module = network.bare(name)
-    side = crop or network.default_preprocessing(None if ":" in name else name).crop
+    module = load.bare(name)
+    side = crop or load.default_preprocessing(None if ":" in name else name).crop
     found = layers.layers_of(trace(module, layers.example(module, side, side)))
     rows = []
     for layer in found:

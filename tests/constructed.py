@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from atlas.store import layout, schema, seal, tables
+from atlas.store import layout, parquet, schema, seal
 from atlas.store.codes import Codes
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter, Picture
@@ -55,10 +55,10 @@ def write(path: Path, shape: Shape | None = None) -> Path:
     images = _images(folder, shape, rng)
     counts = {"images": len(images), "quarantined": shape.quarantined, "layers": len(shape.layers)}
     counts["neurons"] = shape.neurons
-    tables.write(folder, "layers", _layers(shape))
+    parquet.write(folder, "layers", _layers(shape))
     counts["examples"] = neurons_and_examples(folder, shape, images, rng)
     for name, table in _small(folder, shape, images, rng).items():
-        tables.write(folder, name, table)
+        parquet.write(folder, name, table)
     index = _codes(folder, shape, images, rng)
     folder.put(layout.STATE, b"")
     seal.seal(folder, {**_about(shape, counts), "index": index})
@@ -135,7 +135,7 @@ def _images(folder: Folder, shape: Shape, rng: np.random.Generator) -> pa.Table:
             "picture": _column(pictures + absent),
         }
     )
-    tables.write(folder, "images", table)
+    parquet.write(folder, "images", table)
     return table
 
 
@@ -314,7 +314,7 @@ def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Genera
     codes = rng.normal(size=(n, shape.dimensions)).astype(np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), shape.dimensions)
     to = schema.codes(shape.dimensions)
-    tables.write_batches(
+    parquet.write_batches(
         folder, layout.part("codes", 0), to, [pa.table({"image_id": images["image_id"], "code": column})]
     )
     for number, (layer, channels) in enumerate(shape.layers):
@@ -325,7 +325,7 @@ def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Genera
             for side in ("max", "min")
         }
         ids = images["image_id"].slice(0, some)
-        tables.write_batches(
+        parquet.write_batches(
             folder, layout.part("responses", number), to,
             [pa.table({"layer": pa.array([layer] * some), "image_id": ids, **values})],
         )  # fmt: skip

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from atlas.codes import properties
+from atlas.images import properties
 from atlas.settings import Settings
-from atlas.store import layout, schema, tables
+from atlas.store import layout, parquet, schema
 from atlas.store.codes import unit
 from atlas.store.files import Folder
 from atlas.store.pictures import missing
@@ -116,7 +116,7 @@ def write_codes(
     for number, start in enumerate(range(0, max(1, len(ids)), part)):
         rows = slice(start, start + part)
         table = pa.table({"image_id": ids[rows], "code": vectors(values[rows], kind)})
-        tables.write_batches(folder, layout.part("codes", number), schema.codes(codes.shape[1], half=half), [table])
+        parquet.write_batches(folder, layout.part("codes", number), schema.codes(codes.shape[1], half=half), [table])
 
 
 def _write(
@@ -145,7 +145,7 @@ def _write(
             "picture": pa.array([missing("none")] * count, schema.PICTURE),
         }
     )
-    tables.write(folder, "images", images)
+    parquet.write(folder, "images", images)
     present = np.unique(classes)
     rows = []
     for number, (name, values) in enumerate(responses.items()):
@@ -157,7 +157,7 @@ def _write(
                 "min": vectors(values[sample], pa.float32()),
             }
         )
-        tables.write_batches(folder, layout.part("responses", number), schema.responses(values.shape[1]), [table])
+        parquet.write_batches(folder, layout.part("responses", number), schema.responses(values.shape[1]), [table])
         for channel in range(values.shape[1]):
             for c in present:
                 of_class = values[classes == c, channel]
@@ -165,7 +165,7 @@ def _write(
     columns = dict(
         zip(("layer", "channel", "class_id", "mean", "share"), map(list, zip(*rows, strict=True)), strict=True)
     )
-    tables.write(folder, "classes", pa.table(columns))
+    parquet.write(folder, "classes", pa.table(columns))
 
 
 def _neurons(responses: dict[str, npt.NDArray[np.float32]]) -> pa.Table:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from atlas.store import layout, schema, tables
+from atlas.store import layout, parquet, schema
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter
 from atlas.types import PROJECTIONS
@@ -91,8 +91,8 @@ def neurons_and_examples(folder: Folder, shape: Shape, images: pa.Table, rng: np
         where |= {"pack": np.zeros(len(where["offset"]), np.int64), "names": pa.array([layout.pack("harvest", 0)])}
     used = 0
     with (
-        tables.writing(folder, layout.table("neurons"), schema.NEURONS) as neurons,
-        tables.writing(folder, layout.table("examples"), schema.EXAMPLES) as examples,
+        parquet.writing(folder, layout.table("neurons"), schema.NEURONS) as neurons,
+        parquet.writing(folder, layout.table("examples"), schema.EXAMPLES) as examples,
     ):
         for index, (layer, channels) in enumerate(shape.layers):
             for first in range(0, channels, CHUNK):
@@ -100,9 +100,9 @@ def neurons_and_examples(folder: Folder, shape: Shape, images: pa.Table, rng: np
                 rows = _example_rows(shape, index, chunk, images, where, used, rng)
                 used += len(rows) + 5 * shape.k * len(chunk)
                 layered = rows.add_column(0, "layer", pa.array([layer] * len(rows)))
-                examples.write_table(tables.conform(layered, schema.EXAMPLES), row_group_size=tables.ROW_GROUP)
+                examples.write_table(parquet.conform(layered, schema.EXAMPLES), row_group_size=parquet.ROW_GROUP)
                 mine = _neuron_rows(shape, index, chunk, rng).add_column(0, "layer", pa.array([layer] * len(chunk)))
-                neurons.write_table(tables.conform(mine, schema.NEURONS), row_group_size=tables.ROW_GROUP)
+                neurons.write_table(parquet.conform(mine, schema.NEURONS), row_group_size=parquet.ROW_GROUP)
     return shape.neurons * per
 
 

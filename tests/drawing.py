@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from atlas.harvest.projections import project
-from atlas.scan.network import import_torchvision
+from atlas.explain.backward import project
+from atlas.network.load import import_torchvision
 from atlas.types import Axis, Field, Layer
 
 KINDS = ("deconvnet", "guided", "gradient")

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 def to_pixels(body: bytes, resize: int, crop: int) -> Array:
     """An image file as torchvision's transforms see it: uint8 (crop, crop, 3)."""
-    from atlas.scan.network import import_torchvision
+    from atlas.network.load import import_torchvision
 
     import_torchvision()
     from torchvision.transforms import functional as transforms

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from atlas.scan.network import import_torchvision
+from atlas.network.load import import_torchvision
 
 IDENTITY = {
     *(

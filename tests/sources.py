@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from atlas.errors import ImageError
-from atlas.scan.images import Manifest, read_images
+from atlas.images.manifest import Manifest, read_images
 from atlas.store.files import Folder
 
 PNG = b"\x89PNG "  # listing never looks inside

@@ -10,14 +10,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+HARD = ("ray", "fastapi", "jobs", "api")
+"""What no room of `atlas/` may know."""
+ABOVE_STORE = (
+    "atlas.images", "atlas.network", "atlas.scan", "atlas.explain", "atlas.harvest", "atlas.codes", "atlas.analyse",
+    "atlas.read",
+)  # fmt: skip
 FORBIDDEN = {
-    "atlas/read": ("torch", "ray", "fastapi", "atlas.scan", "atlas.harvest", "jobs", "api"),
-    "atlas/store": ("torch", "ray", "fastapi", "atlas.read", "atlas.scan", "atlas.harvest", "atlas.codes", "jobs"),
-    "atlas/codes": ("torch", "ray", "fastapi", "atlas.scan", "atlas.harvest", "jobs", "api"),
-    "atlas/scan": ("ray", "fastapi", "atlas.read", "atlas.harvest", "jobs", "api"),
-    "atlas/harvest": ("ray", "fastapi", "atlas.read", "jobs", "api"),
-    "atlas": ("ray", "fastapi", "starlette", "jobs", "api"),
-    "api": ("torch", "torchvision", "ray", "jobs", "atlas.scan", "atlas.harvest", "atlas.codes", "atlas.store"),
+    "atlas/store": (*HARD, "torch", *ABOVE_STORE),
+    "atlas/images": (*HARD, "torch", "atlas.network", "atlas.scan", "atlas.explain", "atlas.harvest", "atlas.read"),
+    "atlas/network": (*HARD, "atlas.scan", "atlas.explain", "atlas.harvest", "atlas.codes", "atlas.read"),
+    "atlas/codes": (*HARD, "torch", "atlas.network", "atlas.scan", "atlas.explain", "atlas.harvest", "atlas.read"),
+    "atlas/analyse": (*HARD, "torch", "atlas.network", "atlas.scan", "atlas.explain", "atlas.harvest", "atlas.read"),
+    "atlas/scan": (*HARD, "atlas.explain", "atlas.harvest", "atlas.read"),
+    "atlas/explain": (*HARD, "atlas.scan", "atlas.harvest", "atlas.read"),
+    "atlas/harvest": (*HARD, "atlas.read"),
+    "atlas/read": (*HARD, "torch", "atlas.images", "atlas.network", "atlas.scan", "atlas.explain", "atlas.harvest"),
+    "atlas": (*HARD, "starlette"),
+    "api": (
+        "torch", "torchvision", "ray", "jobs", "atlas.images", "atlas.network", "atlas.scan", "atlas.explain",
+        "atlas.harvest", "atlas.codes", "atlas.analyse", "atlas.store",
+    ),
     "jobs": ("starlette",),
 }  # fmt: skip
 """Folder: what none of its files may import, anywhere in the file."""
@@ -73,7 +86,7 @@ def test_the_service_loads_neither_torch_nor_ray() -> None:
 
 
 def test_reading_loads_no_torch() -> None:
-    names = [name for room in ("read", "store", "codes") for name in modules(f"atlas/{room}")]
+    names = [name for room in ("read", "store", "codes", "analyse", "images") for name in modules(f"atlas/{room}")]
     assert not loaded("\n".join(f"import {name}" for name in names)) & {"torch", "ray", "fastapi"}
 
 

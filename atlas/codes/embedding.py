@@ -15,7 +15,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from atlas.store.codes import Floats, Ids
+from atlas.arrays import Doubles, Floats
+from atlas.store.codes import Ids
 
 PERPLEXITY = 30.0
 SAMPLED = 200_000
@@ -28,8 +29,6 @@ KEPT = 15  # neighbours of which the map should keep as many as it can
 ASKED = 2_000  # images on which that is measured
 EXACT_WORK = 1e12  # multiplications up to which the neighbours are exact
 PROBES = 32
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from atlas.store.codes import Floats
+from atlas.arrays import Floats
 
 LARGEST = 2_500
 """Images arranged at most (50 x 50 cells): the costs are a full matrix, and time grows with the cube. Of a larger map

@@ -19,10 +19,11 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from atlas.arrays import Floats
 from atlas.store import layout, seal
-from atlas.store.codes import Codes, Floats, Ids, unit
+from atlas.store.codes import Codes, Ids, unit
+from atlas.store.faiss_index import CodeIndex
 from atlas.store.files import Folder
-from atlas.store.search import CodeIndex
 
 EXACT_VALUES = 10_000_000
 """Up to so many values (count x dimensions) the index is exact: a query reads 40 MB, about 2 ms on one thread."""

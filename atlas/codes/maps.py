@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from atlas.analyse.sample import Sample
+from atlas.arrays import Floats
 from atlas.codes import embedding, grid
-from atlas.codes.sample import Sample
 from atlas.errors import NetworkError
-from atlas.store import tables
-from atlas.store.codes import Codes, Floats, Ids, unit
+from atlas.store import parquet
+from atlas.store.codes import Codes, Ids, unit
 from atlas.store.files import Folder
 
 
@@ -46,7 +47,7 @@ def write(folder: Folder, codes: Codes, sample: Sample, layers: Sequence[str], s
             axes = embedding.pca([part.maxima], part.maxima.shape[1])
             pieces.append(_rows(f"pca:{part.layer}", part.image_ids, axes.place(part.maxima)))
             about["layers"][part.layer] = {"images": len(part.image_ids), "explained": axes.explained}
-    tables.write(folder, "map", pa.concat_tables(pieces))
+    parquet.write(folder, "map", pa.concat_tables(pieces))
     return about
 
 

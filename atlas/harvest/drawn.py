@@ -10,16 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from atlas.harvest import draw, evidence
-from atlas.harvest.aligned import Geometry, Images, geometry
-from atlas.harvest.crops import picture_shape
-from atlas.harvest.draw import Drawn
-from atlas.harvest.found import Found
-from atlas.harvest.projections import Example, Projected, project_examples, proven, refusal
-from atlas.harvest.rules import RULES
-from atlas.scan.statistics import Ints
+from atlas.arrays import Ints
+from atlas.explain import draw, masking
+from atlas.explain.aligned import Images
+from atlas.explain.backward import Example, Projected, project_examples
+from atlas.explain.crops import picture_shape
+from atlas.explain.draw import Drawn
+from atlas.explain.prepared import Prepared, prepare
+from atlas.harvest.examples import Found
 from atlas.store.pictures import PackWriter, missing
-from atlas.types import Layer
 
 MAX = "gradient_max"
 """Simonyan's map, drawn beside `gradient`."""
@@ -42,27 +41,6 @@ class ProjectionSettings:
     def shown(self) -> tuple[str, ...]:
         """The kinds of picture, in the order of their columns."""
         return shown(self.kinds)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What is true of a layer whatever the images: its crops, and why deconvnet and guided are refused (or None)."""
-
-    crops: Geometry
-    refused: str | None
-
-    def kinds(self, asked: Sequence[str]) -> tuple[str, ...]:
-        """Those of `asked` that are defined for the network up to this layer."""
-        return tuple(kind for kind in asked if self.refused is None or RULES[kind].linear)
-
-
-def prepare(module: nn.Module, layer: Layer, images: Images, kinds: Sequence[str]) -> Prepared:
-    """Tried on noise of the size of `images`, so it depends on the network alone."""
-    noise = np.random.default_rng(0).integers(0, 256, (1, images.height, images.width, 3))
-    inputs = images.normalise(noise.astype(images.pixels.dtype))
-    crops = proven(module, layer, geometry(layer, images.height, images.width), inputs)
-    strict = any(not RULES[kind].linear for kind in kinds)
-    return Prepared(crops, refusal(module, layer, inputs) if strict else None)
 
 
 def shown(kinds: Sequence[str]) -> tuple[str, ...]:
@@ -96,7 +74,7 @@ def project_found(
         _refuse(found, of_layer, known[number].refused, [kind for kind in settings.kinds if kind not in kinds])
         examples = [_example(found, row) for row in of_layer.tolist()]
         projected = project_examples(module, layer, where, images, examples, kinds, settings.batch_size)
-        marked: dict[int, evidence.Marked] = {}
+        marked: dict[int, masking.Marked] = {}
         for each, pictures in _drawn(projected, picture_shape(layer.field, settings.longest), shown(kinds), pool):
             found.done += 1
             row = int(of_layer[each.index])
@@ -105,8 +83,8 @@ def project_found(
                 found.pictures[kind][row] = _stored(pack, found.member(kind, row, draw.ENDING), drawn, example.sign)
             if found.rank[row] < settings.evidence and sides[row] != "spread":  # a spread has no strongest
                 token = found.member("evidence", row, "mask")
-                marked[row] = evidence.mark(each, example, images.height, images.width, token)
-        tested = evidence.test(module, layer, where, images, list(marked.values()), settings.batch_size, settings.seed)
+                marked[row] = masking.mark(each, example, images.height, images.width, token)
+        tested = masking.test(module, layer, where, images, list(marked.values()), settings.batch_size, settings.seed)
         for row, answer in zip(marked, tested, strict=True):
             found.evidence[row] = answer
 

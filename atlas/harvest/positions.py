@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from atlas.arrays import Floats, Ints
 from atlas.errors import JobError
-from atlas.harvest.found import Found
-from atlas.scan.record import Recorder
-from atlas.scan.statistics import Floats, Ints
+from atlas.harvest.examples import Found
+from atlas.network.recorder import Recorder
 from atlas.types import Layer
 
 TOLERANCE = 1e-3

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from atlas.arrays import Floats
 from atlas.errors import FolderError, InputError, NotFoundError
 from atlas.store import layout
-from atlas.store.codes import Codes, Floats, Ids, check_binding, unit
+from atlas.store.codes import Codes, Ids, check_binding, unit
+from atlas.store.faiss_index import CodeIndex
 from atlas.store.files import Folder
-from atlas.store.search import CodeIndex
 
 
 class Neighbour(NamedTuple):

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from atlas.codes import properties
+from atlas.arrays import Floats, Ints
 from atlas.errors import FolderError
-from atlas.scan.merge import Fold
+from atlas.images import properties
+from atlas.scan.fold import Fold
 from atlas.scan.partial import Images, Sample
-from atlas.scan.statistics import Floats, Ints
-from atlas.store import layout, schema, tables
+from atlas.store import layout, parquet, schema
 from atlas.store.files import Folder
 from atlas.types import Layer
 
@@ -45,7 +45,7 @@ class Earlier:
 
     def images(self) -> Images:
         """The rows of images that were scanned."""
-        rows = tables.read(self.folder, "images").filter(pc.field("image_id") < self.images_before)
+        rows = parquet.read(self.folder, "images").filter(pc.field("image_id") < self.images_before)
         thumbnail = rows.column("thumbnail").combine_chunks()
         given = {name: rows.column(name).combine_chunks() for name in _ABSENT if name in rows.column_names}
         given |= {f"thumbnail_{n}": pc.struct_field(thumbnail, n) for n in ("offset", "length", "crc32")}
@@ -53,7 +53,7 @@ class Earlier:
 
     def quarantine(self) -> list[tuple[int, str, str]]:
         """(image_id, reason, detail) of those that were not."""
-        rows = tables.read(self.folder, "quarantine").filter(pc.field("image_id") < self.images_before)
+        rows = parquet.read(self.folder, "quarantine").filter(pc.field("image_id") < self.images_before)
         return [(r["image_id"], r["reason"], r["detail"]) for r in rows.to_pylist()]
 
     def sample(self, layers: Sequence[Layer]) -> Sample:

@@ -15,12 +15,11 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numba import types
-from numpy.typing import NDArray
 from torch import Tensor
 
-from atlas.scan.compiled import compiled
+from atlas.arrays import Floats
+from atlas.compiled import compiled
 
-Floats = NDArray[np.float32]
 _ZERO = np.float32(0)
 _WIDE = 64
 """Values side by side that keep a processor's vectors filled."""

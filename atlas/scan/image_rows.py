@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atlas.arrays import Ints
 from atlas.scan.partial import Images
-from atlas.scan.statistics import Ints
 from atlas.store import layout, schema
 from atlas.store.pictures import missing
 

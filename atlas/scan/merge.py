@@ -1,131 +1,214 @@
-"""Folding partial results in unit order: what all images together say of every neuron.
-
-The fold keeps only what does not grow with the number of images. It is written to `state/` as it stands after the last
-full unit, so that an atlas can be extended.
-"""
+"""Partial results of all units to tables: folded in unit order, read one unit at a time."""
 
 from __future__ import annotations
 
-import io
-import json
-from dataclasses import dataclass, field
-from typing import IO, Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-import safetensors.numpy
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from atlas.scan import topk
-from atlas.scan.partial import Partial
-from atlas.scan.statistics import BINS, ClassSums, Doubles, Floats, Histogram, Ints, Moments
+from atlas.arrays import Floats, Ints
+from atlas.images import properties
+from atlas.scan import partial as partials
+from atlas.scan.earlier import Earlier, dump_sample
+from atlas.scan.fold import Fold
+from atlas.scan.neurons import spread_of
+from atlas.scan.partial import Images, Partial, Sample
+from atlas.store import layout, parquet, schema
+from atlas.store.files import Folder
+from atlas.types import Layer
+
+UNITS_A_PART = 16
+"""Units whose codes share a file; fixed, so that the split is part of the format."""
+ROWS_AT_ONCE = 512
+READ_AHEAD = 2
+"""Partial results that are read while one is folded,"""
+HELD = 256 << 20
+"""as long as they are no more bytes than this."""
 
 
 @dataclass
-class Fold:
-    """The fold of some units. `histogram` (neurons, BINS); class sums (classes, neurons)."""
+class Gathered:
+    """What all units say together."""
 
-    neurons: int
-    classes: int
-    k: int
-    strongest: tuple[Floats, Ints] = field(init=False)
-    weakest: tuple[Floats, Ints] = field(init=False)
-    moments: Moments | None = field(init=False, default=None)
-    histogram: NDArray[np.uint32] = field(init=False)
-    class_images: Ints = field(init=False)
-    class_total: Doubles = field(init=False)
-    class_rectified: Doubles = field(init=False)
-    class_fires: NDArray[np.int32] = field(init=False)
-
-    def __post_init__(self) -> None:
-        shape = (self.neurons, self.k)
-        self.strongest = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
-        self.weakest = np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
-        self.histogram = np.zeros((self.neurons, BINS), np.uint32)
-        self.class_images = np.zeros(self.classes, np.int64)
-        self.class_total = np.zeros((self.classes, self.neurons))
-        self.class_rectified = np.zeros((self.classes, self.neurons))
-        self.class_fires = np.zeros((self.classes, self.neurons), np.int32)
-
-    def add(self, partial: Partial) -> None:
-        """Adds the next unit. Sums of floats depend on the order, so units are always added in theirs."""
-        self.strongest = topk.fold(self.strongest, partial.strongest)
-        weakest = topk.fold(_negated(self.weakest), _negated(partial.weakest))
-        self.weakest = _negated(weakest)
-        self.moments = partial.moments if self.moments is None else self.moments.fold(partial.moments)
-        self._add_histogram(partial.histogram)
-        self._add_classes(partial.classes)
-
-    def _add_histogram(self, histogram: Histogram) -> None:
-        self.histogram.reshape(-1)[histogram.key] += histogram.count.astype(np.uint32, copy=False)  # keys are unique
-
-    def _add_classes(self, sums: ClassSums) -> None:
-        self.class_images[sums.classes] += sums.images
-        for row, class_id in enumerate(sums.classes):
-            self.class_total[class_id] += sums.total[row]
-            self.class_rectified[class_id] += sums.rectified[row]
-            self.class_fires[class_id] += sums.fires[row]
-
-    def write(self, stream: IO[bytes]) -> None:
-        """Writes the fold as safetensors, an array at a time: it may be a large part of the memory there is."""
-        arrays = self._arrays()
-        header: dict[str, Any] = {}
-        position = 0
-        for name, array in arrays.items():
-            kind = next(code for code, dtype in _KINDS.items() if np.dtype(dtype) == array.dtype)
-            place = [position, position + array.nbytes]
-            header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": place}
-            position += array.nbytes
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for array in arrays.values():
-            stream.write(array.reshape(-1).view(np.uint8).data)
-
-    def dump(self) -> bytes:
-        """The same as bytes."""
-        sink = io.BytesIO()
-        self.write(sink)
-        return sink.getvalue()
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        arrays: dict[str, NDArray[Any]] = {}
-        for side in ("strongest", "weakest"):
-            arrays[f"{side}.response"], arrays[f"{side}.image_id"] = getattr(self, side)
-        arrays |= {name: getattr(self, name) for name in _DENSE}
-        if self.moments is not None:
-            arrays |= {f"moments.{name}": np.asarray(value) for name, value in self.moments.__dict__.items()}
-        # As safetensors lays them out: the widest first, so that each begins at a multiple of its width.
-        return {k: np.ascontiguousarray(v) for k, v in sorted(arrays.items(), key=lambda a: (-a[1].itemsize, a[0]))}
-
-    def with_classes(self, classes: int) -> Fold:
-        """The same with classes appended that have no images yet."""
-        for name in ("class_images", "class_total", "class_rectified", "class_fires"):
-            before = getattr(self, name)
-            after = np.zeros((classes, *before.shape[1:]), before.dtype)
-            after[: len(before)] = before
-            setattr(self, name, after)
-        self.classes = classes
-        return self
-
-    @staticmethod
-    def load(body: bytes) -> Fold:
-        """The inverse of `dump`."""
-        arrays = safetensors.numpy.load(body)
-        neurons, k = arrays["strongest.response"].shape
-        fold = Fold(neurons, len(arrays["class_images"]), k)
-        fold.strongest = arrays["strongest.response"], arrays["strongest.image_id"]
-        fold.weakest = arrays["weakest.response"], arrays["weakest.image_id"]
-        for name in _DENSE:
-            setattr(fold, name, arrays[name])
-        if "moments.images" in arrays:
-            values: dict[str, Any] = {n: arrays[f"moments.{n}"] for n in Moments.__dataclass_fields__}
-            fold.moments = Moments(**{**values, "images": int(values["images"].item())})
-        return fold
+    fold: Fold
+    images: Images
+    quarantine: list[tuple[int, str, str]]
+    sample_ids: Ints
+    properties: pa.Table  # image_id and one column a property, of the response sample
+    dimensions: int
 
 
-_KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U32": "<u4"}
-_DENSE = ("histogram", "class_images", "class_total", "class_rectified", "class_fires")
+def gather(
+    folder: Folder,
+    units: int,
+    full_units: int,
+    layers: Sequence[Layer],
+    classes: int,
+    k: int,
+    sample: int,
+    on_unit: Callable[[int], None] = lambda unit: None,
+    earlier: Earlier | None = None,
+    half_codes: bool = False,
+) -> Gathered:
+    """Folds the units, and writes codes/, responses/ and `state/`. Memory does not grow with the number of units.
+
+    The units of an `earlier` atlas are taken from it.
+    """
+    neurons = sum(layer.channels for layer in layers)
+    fold = earlier.fold(neurons, classes, k) if earlier else Fold(neurons, classes, k)
+    first_unit = earlier.units if earlier else 0
+    images: list[Images] = []
+    quarantine: list[tuple[int, str, str]] = []
+    hashes: list[tuple[np.uint64, int, int]] = []
+    measured: dict[int, Floats] = {}
+    waiting: list[pa.Table] = []
+    dimensions = 0
+    before: Sample | None = None
+    if earlier and first_unit:
+        images, quarantine, before = [earlier.images()], earlier.quarantine(), earlier.sample(layers)
+        _remember(before, -1, hashes, measured)
+        for number, parts in earlier.codes(UNITS_A_PART, half_codes):
+            dimensions = parts[0].schema.field("code").type.list_size
+            if (number + 1) * UNITS_A_PART <= first_unit:
+                parquet.write_batches(folder, layout.part("codes", number), parts[0].schema, parts)
+            else:
+                waiting = parts
+        if first_unit == full_units:
+            _write_state(folder, fold)
+    for unit, partial in _ahead(folder, range(first_unit, units)):
+        fold.add(partial)
+        images.append(_kept(partial.images))
+        quarantine += partial.quarantine
+        _remember(partial.sample, unit, hashes, measured)
+        if len(partial.images.image_id):
+            waiting.append(_codes(partial))
+            dimensions = partial.codes.shape[1]
+        if (unit + 1) % UNITS_A_PART == 0 or unit == units - 1:
+            if waiting:
+                path = layout.part("codes", unit // UNITS_A_PART)
+                parquet.write_batches(folder, path, waiting[0].schema, waiting)
+            waiting = []
+        if unit + 1 == full_units:
+            _write_state(folder, fold)
+        on_unit(unit)
+    chosen = sorted(sorted(hashes)[:sample], key=lambda entry: entry[1])
+    ids = np.array([image_id for _, image_id, _ in chosen], np.int64)
+    _write_responses(folder, layers, ids, sorted({unit for _, _, unit in chosen}), before)
+    values = np.array([measured[i] for i in ids.tolist()], np.float32).reshape(len(ids), len(properties.NAMES))
+    folder.put(layout.SAMPLE, dump_sample(np.array([h for h, _, _ in chosen], np.uint64), ids, values))
+    table = pa.table({"image_id": ids, **{n: values[:, i] for i, n in enumerate(properties.NAMES)}})
+    return Gathered(fold, _concatenated(images), sorted(quarantine), ids, table, dimensions)
 
 
-def _negated(side: tuple[Floats, Ints]) -> tuple[Floats, Ints]:
-    return -side[0], side[1]
+def _kept(images: Images) -> Images:
+    """A copy: a partial result's arrays look into its blob, and would keep all of it in memory."""
+    return Images(**{name: getattr(images, name).copy() for name in Images.__dataclass_fields__})
+
+
+def _codes(partial: Partial) -> pa.Table:
+    dimensions = partial.codes.shape[1]
+    flat = pa.array(partial.codes.copy().reshape(-1))
+    columns = [pa.array(partial.images.image_id.copy()), pa.FixedSizeListArray.from_arrays(flat, dimensions)]
+    return pa.table(columns, schema=schema.codes(dimensions, half=partial.codes.dtype == np.float16))
+
+
+def _concatenated(images: list[Images]) -> Images:
+    return Images(**{f: np.concatenate([getattr(i, f) for i in images]) for f in Images.__dataclass_fields__})
+
+
+def _write_state(folder: Folder, fold: Fold) -> None:
+    with folder.writing(layout.STATE) as stream:
+        fold.write(stream)
+
+
+def _remember(sample: Sample, unit: int, hashes: list[tuple[np.uint64, int, int]], measured: dict[int, Floats]) -> None:
+    for row, (value, image_id) in enumerate(zip(sample.hash, sample.image_id, strict=True)):
+        hashes.append((value, int(image_id), unit))
+        measured[int(image_id)] = sample.properties[row].copy()
+
+
+def _write_responses(
+    folder: Folder, layers: Sequence[Layer], ids: Ints, units: list[int], before: Sample | None
+) -> None:
+    """The response sample, a file a layer, its images in order."""
+    with ExitStack() as stack:
+        writers: list[pq.ParquetWriter] = [
+            stack.enter_context(
+                parquet.writing(folder, layout.part("responses", layer.index), schema.responses(layer.channels))
+            )
+            for layer in layers
+        ]
+        waiting: list[tuple[Ints, Floats, Floats]] = []
+        for number, unit in enumerate(units):
+            sample = before if before is not None and unit < 0 else _sample(folder, unit)
+            kept = np.isin(sample.image_id, ids)
+            waiting.append((sample.image_id[kept], sample.high[kept], sample.low[kept]))
+            if sum(len(i) for i, _, _ in waiting) >= ROWS_AT_ONCE or number == len(units) - 1:
+                image_id, high, low = (np.concatenate(part) for part in zip(*waiting, strict=True))
+                first = 0
+                for layer, writer in zip(layers, writers, strict=True):
+                    part = slice(first, first + layer.channels)
+                    first += layer.channels
+                    writer.write_table(_responses(layer, image_id, high[:, part], low[:, part]))
+                waiting = []
+
+
+def _sample(folder: Folder, unit: int) -> Sample:
+    with folder.open(layout.scan_unit(unit)) as stream:
+        return partials.load_sample(stream)
+
+
+def _ahead(folder: Folder, units: Iterable[int]) -> Iterator[tuple[int, Partial]]:
+    """Partial results in order, the next few read while one is folded: a bucket answers late."""
+    numbers = iter(units)
+    ahead = 0  # until it is known how large they are
+    waiting: deque[tuple[int, Future[tuple[Partial, int]]]] = deque()
+    with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="merge") as pool:
+
+        def begin(count: int) -> None:
+            for unit in islice(numbers, max(count - len(waiting), 0)):
+                waiting.append((unit, pool.submit(_partial, folder, unit)))
+
+        while True:
+            begin(1)
+            if not waiting:
+                return
+            unit, future = waiting.popleft()
+            partial, size = future.result()
+            ahead = min(READ_AHEAD, HELD // max(size, 1))
+            begin(ahead)
+            yield unit, partial
+
+
+def _partial(folder: Folder, unit: int) -> tuple[Partial, int]:
+    body = folder.get(layout.scan_unit(unit))
+    return partials.load(body)[0], len(body)
+
+
+def _responses(layer: Layer, image_id: Ints, high: Floats, low: Floats) -> pa.Table:
+    vectors = [
+        pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(v).reshape(-1)), layer.channels)
+        for v in (high, low)
+    ]
+    names = pa.array([layer.name] * len(image_id), pa.string())
+    return pa.table([names, pa.array(image_id), *vectors], schema=schema.responses(layer.channels))
+
+
+def spread_winners(folder: Folder, layers: Sequence[Layer]) -> list[pa.Table]:
+    """Winners of side spread, a table a layer, from the response sample as written."""
+    out = []
+    first = 0
+    for layer in layers:
+        with folder.open(layout.part("responses", layer.index)) as stream:
+            table = pq.read_table(stream, columns=["image_id", "max"])
+        high = table.column("max").combine_chunks().flatten().to_numpy().reshape(len(table), layer.channels)
+        out.append(spread_of(high, table.column("image_id").to_numpy(), first))
+        first += layer.channels
+    return out

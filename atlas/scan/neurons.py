@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from atlas.arrays import Floats, Ints
 from atlas.errors import JobError
 from atlas.scan import statistics
-from atlas.scan.merge import Fold
-from atlas.scan.statistics import Floats, Ints
+from atlas.scan.fold import Fold
 from atlas.store import schema
 from atlas.types import Layer
 

@@ -11,7 +11,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from atlas.scan.statistics import ClassSums, Floats, Histogram, Ints, Moments
+from atlas.arrays import Floats, Ints
+from atlas.scan.statistics import ClassSums, Histogram, Moments
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
+from atlas.network.recorder import Recorder
 from atlas.scan.extremes import extremes
-from atlas.scan.record import Recorder
 from atlas.types import Layer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

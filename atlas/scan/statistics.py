@@ -16,11 +16,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from atlas.scan.compiled import compiled
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from atlas.arrays import Doubles, Floats, Ints
+from atlas.compiled import compiled
 
 _SHIFT = 19  # float32 has 23 bits of mantissa; four stay
 _OCTAVES = 20

@@ -9,9 +9,9 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from atlas.scan.compiled import compiled
+from atlas.arrays import Floats
+from atlas.compiled import compiled
 
-Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 

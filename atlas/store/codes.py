@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from atlas.arrays import Floats
 from atlas.errors import FolderError
 from atlas.store import layout, seal
 from atlas.store.files import Folder
@@ -18,7 +19,6 @@ from atlas.store.files import Folder
 BLOCK = 16_384
 """Codes read at a time."""
 
-Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
 

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from atlas.errors import DeviceMemoryError, JobError, SettingsError
-from atlas.scan import decode, nvjpeg
-from atlas.scan.transfer import Download
+from atlas.images import decode
+from atlas.network import nvjpeg
+from atlas.network.transfer import Download
 from atlas.store import layout
 from atlas.store.files import Folder
 from jobs import build as building

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from atlas.errors import JobError, SettingsError
-from atlas.scan import images
-from atlas.scan.decode import Preprocessing
-from atlas.scan.feed import Decoded, Feed, Quarantined
+from atlas.images import manifest
+from atlas.images.decode import Preprocessing
+from atlas.images.feed import Decoded, Feed, Quarantined
 from jobs import cluster, decoders
 from jobs.build import build
 from jobs.cluster import planned
@@ -37,14 +37,14 @@ def write(folder: Path) -> pa.Table:
         (folder / "files" / f"{number:03d}.png").write_bytes(png(number) if number != 5 else b"damaged")
     table = pa.table({"image": [png(100 + number) for number in range(50)], "label": [0] * 50})
     pq.write_table(table, folder / "rows.parquet", row_group_size=20)
-    return images.list_images([str(folder / "files"), str(folder / "rows.parquet")]).table
+    return manifest.list_images([str(folder / "files"), str(folder / "rows.parquet")]).table
 
 
 def test_row_groups_stay_whole_and_files_are_cut_anywhere(tmp_path: Path) -> None:
     rows = write(tmp_path)
-    assert list(images.stretches(rows, 64)) == [(0, 64), (64, 70), (70, 90), (90, 110), (110, 120)]
-    assert list(images.stretches(rows.slice(95, 20), 64)) == [(0, 15), (15, 20)]
-    assert list(images.stretches(rows.slice(0, 0), 64)) == []
+    assert list(manifest.stretches(rows, 64)) == [(0, 64), (64, 70), (70, 90), (90, 110), (110, 120)]
+    assert list(manifest.stretches(rows.slice(95, 20), 64)) == [(0, 15), (15, 20)]
+    assert list(manifest.stretches(rows.slice(0, 0), 64)) == []
 
 
 def test_tasks_give_what_threads_give(tmp_path: Path, embedded_ray: None) -> None:

@@ -72,7 +72,7 @@ def test_against_the_twin_from_files(squeezenet: Path, data: Path) -> None:
     """One image at a time, in another memory layout: top-9 sets, responses and positions agree as promised."""
     from safetensors.torch import load_file
 
-    from atlas.scan.network import import_torchvision
+    from atlas.network.load import import_torchvision
 
     module = import_torchvision().models.squeezenet1_0(weights=None).eval().requires_grad_(False)
     module.load_state_dict(load_file(data / "networks/squeezenet1_0.safetensors"))

@@ -1,0 +1,35 @@
+"""What is true of a layer whatever the images: the crops that its pictures need, and which kinds are defined for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from atlas.explain.aligned import Geometry, Images, geometry
+from atlas.explain.backward import proven, refusal
+from atlas.explain.rules import RULES
+from atlas.types import Layer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is true of a layer whatever the images: its crops, and why deconvnet and guided are refused (or None)."""
+
+    crops: Geometry
+    refused: str | None
+
+    def kinds(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Those of `asked` that are defined for the network up to this layer."""
+        return tuple(kind for kind in asked if self.refused is None or RULES[kind].linear)
+
+
+def prepare(module: nn.Module, layer: Layer, images: Images, kinds: Sequence[str]) -> Prepared:
+    """Tried on noise of the size of `images`, so it depends on the network alone."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, images.height, images.width, 3))
+    inputs = images.normalise(noise.astype(images.pixels.dtype))
+    crops = proven(module, layer, geometry(layer, images.height, images.width), inputs)
+    strict = any(not RULES[kind].linear for kind in kinds)
+    return Prepared(crops, refusal(module, layer, inputs) if strict else None)

@@ -1,0 +1,279 @@
+"""Scanning one unit: its images through the network once, reduced to a partial result."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from atlas.images import properties
+from atlas.images.feed import Decoded, Feed, Quarantined
+from atlas.images.manifest import hash_key
+from atlas.network.normalise import Normalise
+from atlas.network.transfer import Download
+from atlas.scan import statistics, topk
+from atlas.scan.partial import Images, Partial, Sample, dump
+from atlas.scan.respond import Responder
+from atlas.store import layout
+from atlas.store.files import Folder
+from atlas.store.pictures import PackWriter
+from atlas.types import Layer
+
+
+class Light(NamedTuple):
+    """What is kept of a decoded image when its pixels are not needed any more."""
+
+    image_id: int
+    width: int
+    height: int
+    thumbnail: bytes | None
+    properties: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What a scan depends on, besides the network and the images."""
+
+    k: int
+    batch_size: int
+    unit_size: int
+    seed: int
+    threshold: int  # images whose key hashes to at most this may be in the response sample
+    half_codes: bool
+
+
+@dataclass
+class Report:
+    """What a unit cost; seconds of processor time for decoding, of wall time for the rest."""
+
+    unit: int
+    images: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    decode_seconds: float = 0.0
+    network_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    bytes_written: int = 0
+
+
+@dataclass
+class Scanner:
+    """Scans units, one after another, through one network on one device."""
+
+    module: nn.Module
+    layers: Sequence[Layer]
+    code: tuple[str, int]
+    normalise: Normalise
+    feed: Feed
+    settings: ScanSettings
+    in_flight: int = 0
+    """Calls of the network that are begun before the outcome of the first is fetched: 1 hides the transfer to a GPU."""
+    neurons: int = field(init=False)
+    done: int = field(init=False, default=0)
+    """Images run so far in the unit at hand."""
+
+    def __post_init__(self) -> None:
+        self.neurons = sum(layer.channels for layer in self.layers)
+
+    def scan(self, folder: Folder, number: int, rows: pa.Table, about: dict[str, Any]) -> Report:
+        """Scans the manifest's `rows` and commits the unit: thumbnails first, the partial result last."""
+        report = Report(number)
+        start = time.perf_counter()
+        name = layout.pack("scan", number)
+        if self.feed.thumbnails:
+            with folder.writing(layout.pack_path(name)) as stream:
+                pack = PackWriter(stream, name)
+                partial = self.partial(rows, report, pack)
+                pack.close()
+        else:
+            partial = self.partial(rows, report, None)
+        report.seconds = time.perf_counter() - start
+        body = dump(partial, about | {"unit": number})
+        report.bytes_written = len(body)
+        folder.put(layout.scan_unit(number), body)
+        return report
+
+    def partial(self, rows: pa.Table, report: Report, pack: PackWriter | None) -> Partial:
+        """The partial result of the manifest's `rows`, which start at a multiple of the unit size."""
+        hashes = hash_key(self.settings.seed, rows.column("key"))
+        wanted = hashes <= np.uint64(self.settings.threshold)
+        first = int(rows.column("image_id")[0].as_py())
+        class_ids = rows.column("class_id").fill_null(-1).to_numpy().astype(np.int64)
+        self.done = 0
+        kept = _Kept(len(rows), self.neurons)
+        run: list[Light] = []
+        quarantine: list[tuple[int, str, str]] = []
+        with Responder(self.module, self.layers, self.code) as responder:
+            for batch, outcome in self._outcomes(responder, rows, wanted, quarantine, report):
+                self.done += len(batch)
+                slots = [image.image_id % self.settings.batch_size for image in batch]
+                kept.add(outcome, slots, [image.image_id - first for image in batch])
+                run += [Light(i.image_id, i.width, i.height, i.thumbnail, i.properties) for i in batch]
+        finite = kept.finite([image.image_id - first for image in run])
+        done = [image for image, good in zip(run, finite, strict=True) if good]
+        quarantine += [
+            (image.image_id, "response", "the network's responses are not finite")
+            for image, good in zip(run, finite, strict=True)
+            if not good
+        ]
+        report.images, report.quarantined = len(done), len(quarantine)
+        return self._reduce(first, kept, done, sorted(quarantine), class_ids, hashes, pack)
+
+    def _outcomes(
+        self,
+        responder: Responder,
+        rows: pa.Table,
+        wanted: NDArray[np.bool_],
+        quarantine: list[tuple[int, str, str]],
+        report: Report,
+    ) -> Iterator[tuple[list[Decoded], tuple[Tensor, ...]]]:
+        """Each batch with what the network says of it; `in_flight` calls are begun before the first is waited for."""
+        waiting: deque[tuple[list[Decoded], Download]] = deque()
+        for batch in self._batches(rows, wanted, quarantine, report):
+            begin = time.perf_counter()
+            waiting.append((batch, self._run(responder, batch)))
+            report.network_seconds += time.perf_counter() - begin
+            while len(waiting) > self.in_flight:
+                yield self._waited(*waiting.popleft(), report)
+        while waiting:
+            yield self._waited(*waiting.popleft(), report)
+
+    def _waited(
+        self, batch: list[Decoded], outcome: Download, report: Report
+    ) -> tuple[list[Decoded], tuple[Tensor, ...]]:
+        begin = time.perf_counter()
+        tensors = outcome.get()
+        report.network_seconds += time.perf_counter() - begin
+        return batch, tensors
+
+    def _batches(
+        self, rows: pa.Table, wanted: NDArray[np.bool_], quarantine: list[tuple[int, str, str]], report: Report
+    ) -> Iterator[list[Decoded]]:
+        """Decoded images by batch: image i of the data set always shares its call with the same neighbours."""
+        batch: list[Decoded] = []
+        images = self.feed.images(rows, wanted)
+        while True:
+            begin = time.perf_counter()
+            image = next(images, None)
+            report.waiting_seconds += time.perf_counter() - begin
+            if image is None:
+                break
+            if batch and image.image_id // self.settings.batch_size != batch[0].image_id // self.settings.batch_size:
+                yield batch
+                batch = []
+            if isinstance(image, Quarantined):
+                quarantine.append((image.image_id, image.reason, image.detail))
+                continue
+            report.decode_seconds += image.seconds
+            batch.append(image)
+        if batch:
+            yield batch
+
+    def _run(self, responder: Responder, batch: list[Decoded]) -> Download:
+        pixels = np.zeros((self.settings.batch_size, *batch[0].pixels.shape), np.uint8)  # (N, H, W, 3)
+        for image in batch:
+            pixels[image.image_id % self.settings.batch_size] = image.pixels
+        return Download(responder(self.normalise(pixels)))
+
+    def _reduce(
+        self,
+        first: int,
+        kept: _Kept,
+        done: list[Light],
+        quarantine: list[tuple[int, str, str]],
+        class_ids: NDArray[np.int64],
+        hashes: NDArray[np.uint64],
+        pack: PackWriter | None,
+    ) -> Partial:
+        ids = np.array([image.image_id for image in done], np.int64)
+        index = ids - first
+        high, low = (kept.high, kept.low) if len(index) == len(kept.high) else (kept.high[index], kept.low[index])
+        sampled = np.flatnonzero(hashes[index] <= np.uint64(self.settings.threshold))
+        measured = [done[i].properties for i in sampled]
+        return Partial(
+            images=_images(done, kept.logits[index], class_ids[index], pack),
+            quarantine=quarantine,
+            strongest=topk.strongest(high, ids, self.settings.k),
+            weakest=topk.weakest(low, ids, self.settings.k),
+            moments=statistics.moments(high, low),
+            histogram=statistics.histogram(high),
+            classes=statistics.class_sums(high, class_ids[index]),
+            sample=Sample(
+                hashes[index[sampled]],
+                ids[sampled],
+                high[sampled],
+                low[sampled],
+                np.array(measured, np.float32).reshape(len(sampled), len(properties.NAMES)),
+            ),
+            codes=kept.codes[index].astype(np.float16 if self.settings.half_codes else np.float32),
+        )
+
+
+class _Kept:
+    """Responses, codes and logits of a unit's images, by their place in the unit."""
+
+    def __init__(self, images: int, neurons: int) -> None:
+        self.high = np.zeros((images, neurons), np.float32)
+        self.low = np.zeros((images, neurons), np.float32)
+        self.codes = self.logits = np.zeros((images, 0), np.float32)
+
+    def add(self, outcome: tuple[Tensor, ...], slots: list[int], places: list[int]) -> None:
+        """Takes the outcome of one call."""
+        high, low, logits, codes = ((t if len(slots) == len(t) else t[slots]).numpy() for t in outcome)  # slots ascend
+        if not self.codes.shape[1]:
+            self.codes = np.zeros((len(self.high), codes.shape[1]), np.float32)
+            self.logits = np.zeros((len(self.high), logits.shape[1]), np.float32)
+        first, last = places[0], places[-1]
+        at = slice(first, last + 1) if last - first == len(places) - 1 else places  # a slice is copied at once
+        self.high[at], self.low[at], self.codes[at], self.logits[at] = high, low, codes, logits
+
+    def finite(self, places: list[int]) -> NDArray[np.bool_]:
+        """Whether all numbers of an image are finite, for each of `places`."""
+        good = np.stack([np.isfinite(numbers).all(1) for numbers in (self.high, self.low, self.logits)])
+        return np.asarray(good.all(0))[places]
+
+
+def _images(
+    done: list[Light],
+    logits: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    pack: PackWriter | None,
+) -> Images:
+    thumbnails = [
+        pack.add(f"{image.image_id:012d}.jpg", image.thumbnail) if pack and image.thumbnail else None for image in done
+    ]
+    predicted, probability, loss = _judged(logits, class_ids)
+    return Images(
+        np.array([i.image_id for i in done], np.int64),
+        np.array([i.width for i in done], np.int32),
+        np.array([i.height for i in done], np.int32),
+        class_ids.astype(np.int32),
+        predicted,
+        probability,
+        loss,
+        np.array([t["offset"] if t else -1 for t in thumbnails], np.int64),
+        np.array([t["length"] if t else 0 for t in thumbnails], np.int64),
+        np.array([t["crc32"] if t else 0 for t in thumbnails], np.uint32),
+    )
+
+
+def _judged(
+    logits: NDArray[np.float32], class_ids: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    """Of logits (images, classes): the class predicted, its probability, the cross entropy; NaN without a class."""
+    loss = np.full(len(logits), np.nan, np.float32)
+    if not len(logits):
+        return loss.astype(np.int32), loss, loss
+    log_softmax = torch.log_softmax(torch.from_numpy(logits).double(), 1)
+    best, predicted = log_softmax.max(1)
+    known = np.flatnonzero((class_ids >= 0) & (class_ids < logits.shape[1]))
+    loss[known] = -log_softmax.numpy()[known, class_ids[known]]
+    return predicted.int().numpy(), best.exp().float().numpy(), loss

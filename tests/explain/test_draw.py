@@ -1,0 +1,82 @@
+"""Maps as pictures: nothing is lost, and each pixel of the field is a block of the picture."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from PIL import Image
+
+from atlas.explain import draw
+
+
+def opened(drawn: draw.Drawn | None) -> NDArray[np.uint8]:
+    assert drawn is not None
+    return np.asarray(Image.open(io.BytesIO(drawn.body)).convert("RGB"))
+
+
+def test_signed_by_hand() -> None:
+    values = np.array([[[1, -1], [0, 0.5]], [[0, 0], [0, 0]], [[-0.25, 0], [0, 2.0]]])
+    drawn = draw.signed(values, (4, 4))
+    assert drawn is not None
+    assert drawn.scale == 1.0  # the largest of five, 2.0, lies above the percentile
+    picture = opened(drawn)
+    assert picture.shape == (4, 4, 3)
+    assert picture[0, 0].tolist() == [255, 128, 96]
+    assert picture[1, 3].tolist() == [0, 128, 128]
+    assert picture[3, 3].tolist() == [191, 128, 255]
+    assert np.array_equal(picture, picture[::2, ::2].repeat(2, 0).repeat(2, 1))
+
+
+def test_magnitude_by_hand() -> None:
+    values = np.array([[[3.0, 0], [0, 0]], [[-4, 0], [1, 0]], [[0, 0], [0, -2]]])
+    drawn = draw.magnitude(values, (2, 2))
+    assert drawn is not None
+    assert drawn.scale == 2.0
+    assert opened(drawn)[..., 0].tolist() == [[255, 0], [128, 255]]
+
+
+@pytest.mark.parametrize("make", [draw.signed, draw.magnitude])
+def test_nothing_is_drawn_of_nothing(make: object) -> None:
+    assert make(np.zeros((3, 4, 4)), (8, 8)) is None  # type: ignore[operator]
+
+
+def test_a_field_that_is_not_square() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 1, 7))
+    assert opened(draw.signed(values, (224, 32))).shape == (32, 224, 3)
+
+
+def test_scale_is_robust_and_ignores_zeros() -> None:
+    values = np.zeros(100_000)
+    values[:1000] = np.arange(1, 1001)
+    values[0] = 1e9
+    assert 990 <= draw.robust_scale(values) <= 1000
+    assert draw.robust_scale(-values) == draw.robust_scale(values)
+
+
+def test_a_scale_far_below_the_largest_value() -> None:
+    values = np.full((3, 20, 20), 1e-42, np.float32)
+    values[0, 0, 0], values[0, 0, 1] = 1e3, -1e3
+    drawn = draw.signed(values, (20, 20))
+    assert drawn is not None
+    assert opened(drawn)[0, :3].tolist() == [[255, 255, 255], [0, 255, 255], [255, 255, 255]]
+    grey = draw.magnitude(values, (20, 20))
+    assert grey is not None
+    assert (opened(grey) == 255).all()
+
+
+@given(arrays.arrays(np.float32, (3, 5, 6), elements=st.floats(-1e3, 1e3, width=32)))
+@settings(max_examples=50, deadline=None)
+def test_values_can_be_read_back(values: NDArray[np.float32]) -> None:
+    drawn = draw.signed(values, (12, 10))
+    if drawn is None:
+        assert not values.any()
+        return
+    back = (opened(drawn)[::2, ::2].transpose(2, 0, 1).astype(float) - 127.5) / 127.5 * drawn.scale
+    clipped = np.clip(values, -drawn.scale, drawn.scale)
+    assert np.abs(back - clipped).max() <= drawn.scale / 127.5 * 0.51

@@ -1,0 +1,157 @@
+"""Sheets drawn from pictures of one colour each, so that every cell can be told."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from atlas.errors import InputError, NotFoundError, PictureError
+from atlas.read import sheets
+from atlas.store import layout, parquet, schema
+from atlas.store.files import Folder
+from atlas.store.pictures import PackWriter, missing
+
+CHANNELS, EXAMPLES = 5, 4
+
+
+def colour(number: int) -> tuple[int, int, int]:
+    return (40 + 9 * number, 250 - 11 * number, 7 * number)
+
+
+def filled(kind: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows with 0 or an empty text where a column must not be null."""
+    complete = []
+    for row in rows:
+        blank: dict[str, Any] = {}
+        for field in kind:
+            if field.nullable:
+                blank[field.name] = None
+            elif pa.types.is_string(field.type):
+                blank[field.name] = ""
+            elif pa.types.is_list(field.type):
+                blank[field.name] = []
+            elif field.type == schema.PICTURE:
+                blank[field.name] = missing("not made")
+            elif pa.types.is_struct(field.type):
+                blank[field.name] = dict.fromkeys(f.name for f in field.type)
+            else:
+                blank[field.name] = False if pa.types.is_boolean(field.type) else 0
+        complete.append({**blank, **row})
+    return pa.Table.from_pylist(complete, kind)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    folder = Folder(str(tmp_path))
+    images, examples, cells = [], [], []
+    with folder.writing(layout.pack_path("p.tar")) as stream:
+        pack = PackWriter(stream, "p.tar")
+
+        def solid(number: int, shape: tuple[int, int] = (8, 8)) -> dict[str, Any]:
+            body = io.BytesIO()
+            Image.new("RGB", shape, colour(number)).save(body, "PNG")
+            return pack.add(f"{pack.count}.png", body.getvalue())
+
+        for image in range(EXAMPLES):
+            thumbnail = solid(image, (16, 8)) if image else missing("no thumbnails")
+            images.append(
+                {"image_id": image, "key": f"{image}", "class_name": f"class {image}", "thumbnail": thumbnail}
+            )
+            cells.append({"image_id": image, "kind": "tsne", "grid_row": image // 2, "grid_column": image % 2})
+        cells.append({"image_id": 0, "kind": "pca"})
+        for channel in range(CHANNELS - 1):  # the last has no examples
+            for rank in reversed(range(EXAMPLES)):
+                row = {"layer": "a", "channel": channel, "side": "max", "rank": rank, "image_id": rank, "response": 1.5}
+                again = 0 if rank == 1 else None
+                examples.append({**row, "crop": solid(4 * channel + rank), "guided": solid(20), "duplicate_of": again})
+        pack.close()
+    neurons = [
+        {"layer": "a", "channel": c, "why_max": None if c < CHANNELS - 1 else "all equal"} for c in range(CHANNELS)
+    ]
+    parquet.write(folder, "images", filled(schema.IMAGES, images))
+    parquet.write(folder, "examples", filled(schema.EXAMPLES, examples))
+    parquet.write(folder, "neurons", filled(schema.NEURONS, neurons))
+    parquet.write(folder, "map", filled(schema.MAP, cells))
+    parquet.write(folder, "layers", filled(schema.LAYERS, [{"layer": "a", "channels": CHANNELS}]))
+    return folder
+
+
+def cells(image: Image.Image, size: int) -> dict[tuple[int, int, int], int]:
+    """Pixels of each colour that fills at least most of a cell."""
+    values, counts = np.unique(np.asarray(image).reshape(-1, 3), axis=0, return_counts=True)
+    return {tuple(v): int(c) for v, c in zip(values.tolist(), counts.tolist(), strict=True) if c >= 0.8 * size * size}
+
+
+def test_neuron(folder: Folder) -> None:
+    image = sheets.draw(folder, "neuron", layer="a", channel=2, pictures=("crop", "guided", "deconvnet"), cell=50)
+    found = cells(image, 50)
+    assert all(found[colour(8 + rank)] == 2500 for rank in range(EXAMPLES))
+    assert found[colour(20)] == 4 * 2500
+    assert found[sheets.EMPTY] > 3 * 2500  # no deconvnet, with the reason written in
+    order = [np.argwhere((np.asarray(image) == colour(8 + rank)).all(axis=2))[:, 1].min() for rank in range(EXAMPLES)]
+    assert order == sorted(order)
+
+
+def test_layer(folder: Folder) -> None:
+    found = cells(sheets.draw(folder, "layer", layer="a", cell=20), 20)
+    assert {key: found[key] for key in map(colour, range(16))} == dict.fromkeys(map(colour, range(16)), 400)
+
+
+def test_tsne_grid(folder: Folder) -> None:
+    image = sheets.draw(folder, "tsne-grid", cell=10)
+    assert image.size == (20, 20)
+    assert [image.getpixel(at) for at in ((15, 5), (5, 15), (15, 15))] == [colour(1), colour(2), colour(3)]
+    assert image.getpixel((5, 5)) == sheets.EMPTY
+
+
+def test_the_same_sheet_is_the_same_file(folder: Folder) -> None:
+    first, second = (sheets.png(sheets.draw(folder, "layer", layer="a")) for _ in range(2))
+    assert first == second
+    assert first.startswith(b"\x89PNG")
+
+
+def test_a_large_sheet_is_drawn_smaller(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheets, "LARGEST", 1000)
+    assert sheets.draw(folder, "tsne-grid", cell=100).size == (30, 30)
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "options"),
+    [
+        (InputError, "--kind 'x': expected one of neuron, layer, tsne-grid", {"kind": "x"}),
+        (InputError, "--cell 2: expected 4 to 1024", {"kind": "layer", "cell": 2}),
+        (InputError, "--pictures 'x': expected some of crop, ", {"kind": "layer", "pictures": ("x",)}),
+        (InputError, "--layer is missing", {"kind": "layer"}),
+        (InputError, "--channel is missing", {"kind": "neuron", "layer": "a"}),
+        (NotFoundError, "layer 'b': .* expected a layer, one of a", {"kind": "layer", "layer": "b"}),
+        (NotFoundError, "neuron a:9: .* a channel from 0 to 4", {"kind": "neuron", "layer": "a", "channel": 9}),
+        (NotFoundError, r"neuron a:4: no examples .*all equal", {"kind": "neuron", "layer": "a", "channel": 4}),
+    ],
+)
+def test_errors_name_what_and_the_cure(folder: Folder, error: Any, match: str, options: dict[str, Any]) -> None:
+    with pytest.raises(error, match=match):
+        sheets.draw(folder, **options)
+
+
+def test_no_grid_is_said(folder: Folder) -> None:
+    parquet.write(folder, "map", schema.MAP.empty_table())
+    with pytest.raises(NotFoundError, match="no t-SNE grid"):
+        sheets.draw(folder, "tsne-grid")
+
+
+def test_a_damaged_picture_is_refused(folder: Folder) -> None:
+    path = folder.local("pictures/p.tar")
+    body = bytearray(path.read_bytes())
+    body[body.index(b"IDAT") + 6] ^= 1
+    path.write_bytes(body)
+    with pytest.raises(PictureError, match="is damaged: its crc32"):
+        sheets.draw(folder, "tsne-grid")
+    path.unlink()
+    with pytest.raises(PictureError, match="cannot be read"):
+        sheets.draw(folder, "tsne-grid")
