@@ -174,7 +174,7 @@ def test_same_bytes_again_and_with_other_threads(built: Built, tmp_path: Path) -
     made, _ = built
     script = (
         "import sys, faiss; from pathlib import Path\n"
-        "from tests.constructed_codes import make; from atlas.codes import stage\n"
+        "from tests.constructed_codes import make; from atlas.analyse import stage\n"
         "faiss.omp_set_num_threads(4)\n"
         "made = make(Path(sys.argv[1]), map_layers=('a',), part=50)\n"
         "stage.run(made.folder, made.settings, made.layers, made.neurons, made.examples, made.properties)"
