@@ -1,0 +1,95 @@
+"""Kinds of picture that draw a neuron back into an image: what each is, where it is defined, and who draws it.
+
+To add a kind, write its file and name it here: pictures, evidence, trust, sanity, pages and documentation follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of picture.
+
+    `scale`: what its values mean. signed: around mid-grey; magnitude: from black; heat: from a fall (yellow) over no
+    change (grey) to a rise (blue). `defined`: for which networks, in words. `tested`: whether its pictures are put to
+    the test (evidence, trust, sanity). `drawn_by`: the module that draws it. `asked`: whether `--projections` may name
+    it; `default`: whether it is drawn when nothing is said; `beside`: the kind that it is drawn along with.
+    """
+
+    name: str
+    label: str
+    source: str
+    scale: Literal["signed", "magnitude", "heat"]
+    defined: str
+    about: str
+    drawn_by: str
+    tested: bool = True
+    asked: bool = True
+    default: bool = True
+    beside: str | None = None
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        "deconvnet",
+        "Deconvnet",
+        "Zeiler & Fergus 2014",
+        "signed",
+        "networks of rectifiers",
+        "what a rectified signal, sent backwards through the network, draws",
+        "atlas.explain.backward",
+    ),
+    Kind(
+        "guided",
+        "Guided backprop",
+        "Springenberg et al. 2015",
+        "signed",
+        "networks of rectifiers",
+        "the gradient, clipped at each rectifier by both the signal and the response",
+        "atlas.explain.backward",
+    ),
+    Kind(
+        "gradient",
+        "Gradient",
+        "Simonyan et al. 2014",
+        "signed",
+        "all networks that can be differentiated",
+        "how the response changes with each pixel",
+        "atlas.explain.backward",
+    ),
+    Kind(
+        "gradient_max",
+        "Saliency",
+        "Simonyan et al. 2014",
+        "magnitude",
+        "all networks that can be differentiated",
+        "channel maximum of the absolute gradient",
+        "atlas.explain.backward",
+        tested=False,
+        asked=False,
+        beside="gradient",
+    ),
+    Kind(
+        "occlusion",
+        "Occlusion",
+        "Zeiler & Fergus 2014",
+        "heat",
+        "all networks",
+        "how far the response falls where a grey square hides the image",
+        "atlas.explain.occlusion",
+        tested=False,
+        asked=False,
+        default=False,
+    ),
+)
+
+BY_NAME = {kind.name: kind for kind in KINDS}
+PROJECTIONS: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.asked)
+"""Kinds that `--projections` may name."""
+DEFAULT: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.asked and kind.default)
+TESTED: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.tested)
+SHOWN: tuple[str, ...] = tuple(kind.name for kind in KINDS)
+"""All kinds, in the order in which pages show them."""
