@@ -48,7 +48,7 @@ def boxed(prefix: str, kind: pa.DataType, meaning: str, unit: str) -> Sequence[p
 def measures() -> Sequence[pa.Field]:
     """The four columns of evidence, null where a picture was not put to the test."""
     meanings = {
-        "sufficiency": "share of the response above the neuron's reference that the marked fifth of the field keeps alone",
+        "sufficiency": "share of the response (above the neuron's reference) that the marked fifth keeps alone",
         "comprehensiveness": "share of it that is lost without the marked fifth",
         "sufficiency_random": "share of it that the same mask, shifted at random, keeps alone",
         "comprehensiveness_random": "share of it that is lost without that mask",

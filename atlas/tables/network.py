@@ -27,9 +27,7 @@ LAYERS = Table(
         column("channels", pa.int32(), "number of neurons"),
         column("height", pa.int32(), "height of the map at the build's crop", "position"),
         column("width", pa.int32(), "width of the map at the build's crop", "position"),
-        column(
-            "prefix_tokens", pa.int32(), "tokens before the patches (class, registers): positions y = -1", "position"
-        ),
+        column("prefix_tokens", pa.int32(), "tokens before the patches (class, registers): positions y = -1", "token"),
         column("field_size", YX, "size of the receptive field", "input pixel"),
         column("field_stride", YX, "step of the receptive field from one position to the next", "input pixel"),
         column("field_start", YX, "first input pixel that position 0 sees; negative in the padding", "input pixel"),
