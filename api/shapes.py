@@ -50,7 +50,7 @@ def field(about: dict[str, Any]) -> models.ReceptiveField:
         "size": about["field_size"],
         "stride": about["field_stride"],
         "start": about["field_start"],
-        "whole_input": about["whole_input"],
+        "global_field": about["whole_input"],
     }
 
 

@@ -55,11 +55,17 @@ class Box:
 
 @dataclass(frozen=True)
 class Field:
-    """Receptive field of a layer, for y and x apart. `whole_input`: behind a flatten, a global or an adaptive pool."""
+    """Receptive field of a layer, for y and x apart.
+
+    `global_field`: every position can see the whole input, as behind a flatten, a global pool or attention. With
+    `gated` it does so only through a gate (squeeze-and-excitation and its kin): `y` and `x` are then those of the
+    local paths; else, where the field is global, they are the whole input.
+    """
 
     y: Axis
     x: Axis
-    whole_input: bool = False
+    global_field: bool = False
+    gated: bool = False
 
     def box(self, y: int, x: int) -> Box:
         """The box of network-input pixels that position `(y, x)` sees, before clipping."""
@@ -101,8 +107,10 @@ class Layer:
     """One recorded output of a network.
 
     `module` is the module whose output is recorded (the batch norm where one is fused), `call` which of its calls in
-    a forward pass, counted from 1. `channel_axis` is where the channels lie in the output tensor (1, or 3 for linear
-    layers that act on channels-last maps). Shapes are those of one image at the settings' crop.
+    a forward pass, counted from 1. `channel_axis` is where the channels lie in the output tensor (1, or the last of
+    channels-last maps and tokens). Shapes are those of one image at the settings' crop. `tokens`: the output is
+    (N, T, C), of which `prefix_tokens` (class, registers) are no patches, and the others lie on the grid `height` ×
+    `width`. `normalised`: the batch norm that is fused, by its module's name.
     """
 
     index: int
@@ -116,3 +124,6 @@ class Layer:
     module: str
     call: int = 1
     channel_axis: int = 1
+    tokens: bool = False
+    prefix_tokens: int = 0
+    normalised: str | None = None

@@ -183,7 +183,7 @@ def against_floor(who: Subject, layers: list[Layer], images: Images, count: int)
         bare = floor(who, images, layer, examples)
         total, least = total + drawing * layer.channels * K, least + bare * layer.channels * K
         tested += testing * layer.channels * 3
-        field = "whole" if layer.field.whole_input else f"{layer.field.y.size} px"
+        field = "whole" if layer.field.global_field else f"{layer.field.y.size} px"
         parts = f"{1e3 * drawing:6.2f} ms, floor {1e3 * bare:6.2f} ms, test {1e3 * testing:6.2f} ms"
         print(f"  {layer.name:<24} {field:>7}: {parts}", flush=True)
     total += decode * 1000

@@ -111,7 +111,7 @@ def _layers(
                     f"field_{what}": {a: getattr(getattr(f, a), what) for a in "yx"}
                     for what in ("size", "stride", "start")
                 },
-                "whole_input": f.whole_input,
+                "whole_input": f.global_field,
                 "rectified": layer.rectified,
                 "trust": trusted.get(layer.name),
                 "axis": axis.get(layer.name),

@@ -97,7 +97,7 @@ def network_layers(name: str, crop: int | None) -> str:
             {
                 **{n: getattr(layer, n) for n in ("kind", "channels", "height", "width", "rectified")},
                 "layer": layer.name,
-                "whole_input": f.whole_input,
+                "whole_input": f.global_field,
                 "field": {w: {"y": getattr(f.y, w), "x": getattr(f.x, w)} for w in ("size", "stride", "start")},
             }
         )

@@ -69,7 +69,7 @@ class ReceptiveField(TypedDict):
     size: Annotated[YX, doc("size, in input pixels")]
     stride: Annotated[YX, doc("step from one position to the next, in input pixels")]
     start: Annotated[YX, doc("first input pixel of the field of position 0; negative in the padding")]
-    whole_input: Annotated[bool, doc("every position can see the whole input", False)]
+    global_field: Annotated[bool, doc("every position can see the whole input", False)]
 
 
 @closed

@@ -145,7 +145,7 @@ class Geometry:
 def geometry(layer: Layer, height: int, width: int, sizes: int = SIZES) -> Geometry:
     """The crops of `layer` on images of `height` × `width` pixels; the whole image where the layer sees the whole."""
     found = Geometry(align(layer.field.y, layer.height, height, sizes), align(layer.field.x, layer.width, width, sizes))
-    return found.whole() if layer.field.whole_input else found
+    return found.whole() if layer.field.global_field else found
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def layout_of(crop: Crop, height: int, width: int) -> Layout:
 
 def class_scores(classes: int, height: int, width: int) -> Layer:
     """The network's own output as a layer whose neurons are the class scores, also where no linear layer gives them."""
-    field = Field(Axis(height, 0, 0), Axis(width, 0, 0), whole_input=True)
+    field = Field(Axis(height, 0, 0), Axis(width, 0, 0), global_field=True)
     return Layer(0, "class scores", "linear", classes, 1, 1, field, rectified=False, module="")
 
 

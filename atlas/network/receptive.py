@@ -67,7 +67,7 @@ def field_of(graph: Graph, sight: Sight, value: int, layer: str, channel_axis: i
     """
     found, shape = sight[value], graph.values[value].shape
     height, width = graph.values[graph.input].shape[2:]
-    everything = Field(Axis(height, 0, 0), Axis(width, 0, 0), whole_input=True)
+    everything = Field(Axis(height, 0, 0), Axis(width, 0, 0), global_field=True)
     if isinstance(found, RefusalError):
         raise _refuse(layer, str(found))
     if isinstance(found, Whole):

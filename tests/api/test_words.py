@@ -118,7 +118,7 @@ def test_bars_hold_every_image_once(parts: list[tuple[float, float, int]], low: 
 
 
 def test_fields_are_drawn_to_scale() -> None:
-    field: dict[str, Any] = {"size": {"x": 112, "y": 56}, "whole_input": False}
+    field: dict[str, Any] = {"size": {"x": 112, "y": 56}, "global_field": False}
     assert charts.field_scale(field, 224) == {"x": 25.0, "y": 37.5, "width": 50.0, "height": 25.0}
-    assert charts.field_scale({**field, "whole_input": True}, 224)["width"] == 100.0
+    assert charts.field_scale({**field, "global_field": True}, 224)["width"] == 100.0
     assert charts.field_scale(field, 50) == {"x": 0.0, "y": 0.0, "width": 100.0, "height": 100.0}

@@ -187,7 +187,7 @@ def test_a_users_network(data: Path) -> None:
         f"layer{i}.{j}" for i in (1, 2, 3) for j in (0, 1, 2)
     ]
     assert all(each.rectified == (each.name == "conv1" or each.name.endswith("conv1")) for each in found)
-    assert found[-1].field.whole_input
+    assert found[-1].field.global_field
 
 
 RECTIFIED: dict[str, tuple[Any, bool]] = {

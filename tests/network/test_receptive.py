@@ -45,7 +45,7 @@ def layer(net: nn.Module, name: str, side: int = 32) -> Layer:
 
 def axes(net: nn.Module, name: str = "body.last", side: int = 32) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     field = layer(net, name, side).field
-    assert not field.whole_input
+    assert not field.global_field
     return (field.y.size, field.y.stride, field.y.start), (field.x.size, field.x.stride, field.x.start)
 
 
@@ -147,7 +147,7 @@ WHOLE: dict[str, Any] = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_input(name: str) -> None:
     found = layer(Net(Lambda(WHOLE[name], last=last(3)), 4), "body.last").field
-    assert found.whole_input
+    assert found.global_field
     assert (found.y, found.x) == (Axis(32, 0, 0), Axis(32, 0, 0))
 
 
@@ -200,7 +200,7 @@ def test_channels_that_see_nothing_have_no_stride() -> None:
 
 def test_the_head_sees_the_whole_input() -> None:
     found = find_layers(torchvision_network("alexnet"), 224, 224)
-    assert [each.field.whole_input for each in found] == [False] * 5 + [True] * 3
+    assert [each.field.global_field for each in found] == [False] * 5 + [True] * 3
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -238,7 +238,7 @@ def test_refused_by_name(name: str) -> None:
     assert "\n" not in str(caught.value)
     left = find_layers(net, 32, 32, exclude=["body*"])  # what cannot be followed is no obstacle elsewhere
     assert [each.name for each in left] == ["head"]
-    assert left[0].field.whole_input
+    assert left[0].field.global_field
 
 
 def test_the_brute_force_sees_a_wrong_box() -> None:

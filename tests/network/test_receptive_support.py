@@ -32,7 +32,7 @@ HEAVY = ("alexnet", "vgg11_bn", "resnet50", "resnext50_32x4d", "densenet121", "c
 
 def check_support(module: nn.Module, side: int, found: list[Layer], most: int) -> int:
     """Compare boxes of up to `most` layers, at corners and in the middle, with gradient support; edges compared."""
-    maps = [each for each in found if not each.field.whole_input]
+    maps = [each for each in found if not each.field.global_field]
     chosen = maps[:: max(1, -(-len(maps) // most))] + maps[-1:]
     calls = [(each.module, each.call) for each in chosen]
     image, outputs = linear_outputs(module, calls, side, side)
@@ -167,7 +167,7 @@ def test_all_convolutional_classifiers_of_torchvision_pass() -> None:
         found = find_layers(torchvision_network(name, "meta"), side, side)
         assert found[-1].channels == 1000, name
         for each in found:
-            if not each.field.whole_input:
+            if not each.field.global_field:
                 for size, axis in ((each.height, each.field.y), (each.width, each.field.x)):
                     assert axis.start + axis.stride * (size - 1) < side, (
                         name,
