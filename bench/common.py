@@ -16,17 +16,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from atlas.images import manifest
 from atlas.images.decode import Preprocessing
 from atlas.images.feed import Decoded, Feed, Quarantined
 from atlas.network import layers, load
 from atlas.network.graph import trace
-from atlas.network.normalise import Normalise
-from atlas.scan import respond
+from atlas.network.session import Session, prepare, ready
 from atlas.scan.scanner import Scanner, ScanSettings
-from atlas.types import Layer
 from jobs.actors import ALLOCATOR
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -40,22 +37,19 @@ class Subject:
     """A network ready for the CPU, channels-last, and all that a scan of it needs."""
 
     name: str
-    module: nn.Module
-    layers: list[Layer]
-    code: tuple[str, int]
-    preprocessing: Preprocessing
+    session: Session
 
-    def scanner(self, batch: int, unit: int, feed: Feed | None = None, sampled: float = 1.0) -> Scanner:
+    def scanner(self, batch: int, chunk: int, feed: Feed | None = None, sampled: float = 1.0) -> Scanner:
         """A scanner of the job, with all statistics on; `sampled`: share of images that may be in the sample."""
-        normalise = Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
-        feed = feed or Feed(self.preprocessing, 0, 1, 2 * batch)
-        settings = ScanSettings(9, batch, unit, 0, min(int(sampled * 2**64), 2**64 - 1), False)
-        return Scanner(self.module, self.layers, self.code, normalise, feed, settings)
+        who = self.session
+        feed = feed or Feed(who.preprocessing, 0, 1, 2 * batch)
+        settings = ScanSettings(9, batch, chunk, 0, min(int(sampled * 2**64), 2**64 - 1), False)
+        return Scanner(who.module, who.layers, who.code, who.normalise, feed, settings)
 
     def normalised(self, pixels: NDArray[np.uint8], batch: int) -> list[torch.Tensor]:
         """Batches (N, 3, H, W), channels-last."""
-        normalise = Normalise(self.preprocessing, torch.device("cpu"), torch.float32)
-        return [normalise(pixels[i : i + batch]) for i in range(0, len(pixels) // batch * batch, batch)]
+        whole = len(pixels) // batch * batch
+        return [self.session.normalise(pixels[i : i + batch]) for i in range(0, whole, batch)]
 
 
 def subject(which: tuple[str, str], crop: int | None = None) -> Subject:
@@ -63,11 +57,12 @@ def subject(which: tuple[str, str], crop: int | None = None) -> Subject:
     loaded = load.load(*which)
     p = loaded.preprocessing
     preprocessing = Preprocessing(crop, crop, p.mean, p.std, p.interpolation) if crop else p
-    module = respond.prepare(loaded.module, torch.device("cpu"), "float32")
+    module = prepare(loaded.module, torch.device("cpu"), "float32")
     graph = trace(module, layers.example(module, preprocessing.crop, preprocessing.crop))
     code = layers.code_source(graph)
     name = which[0].rpartition("/")[2].partition(":")[0].removesuffix(".py")
-    return Subject(name, module, layers.layers_of(graph), (code.module, code.call), preprocessing)
+    session = ready(module, layers.layers_of(graph), (code.module, code.call), preprocessing, device="cpu")
+    return Subject(name, session)
 
 
 def decoded(sources: Sequence[str], preprocessing: Preprocessing, count: int) -> tuple[pa.Table, list[Decoded]]:

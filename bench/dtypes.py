@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from atlas.network import session
 from atlas.network.normalise import Normalise
 from atlas.scan import respond, topk
 from bench.common import DATA, IMAGENET, RESNET20, SQUEEZENET, Subject, decoded, subject
@@ -24,10 +25,10 @@ SETS = ((SQUEEZENET, None, IMAGENET, 1000), (RESNET20, 32, str(DATA / "cifar10/t
 
 def responses(who: Subject, pixels: NDArray[np.uint8], dtype: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Side max of every neuron (images, neurons), and the class predicted of each image."""
-    module = respond.prepare(copy.deepcopy(who.module), torch.device("cpu"), dtype)
-    normalise = Normalise(who.preprocessing, torch.device("cpu"), respond.DTYPES[dtype])
+    module = session.prepare(copy.deepcopy(who.session.module), torch.device("cpu"), dtype)
+    normalise = Normalise(who.session.preprocessing, torch.device("cpu"), session.DTYPES[dtype])
     high, predicted = [], []
-    with respond.Responder(module, who.layers, who.code) as responder:
+    with respond.Responder(module, who.session.layers, who.session.code) as responder:
         for start in range(0, len(pixels) // BATCH * BATCH, BATCH):
             found, _, logits, _ = responder(normalise(pixels[start : start + BATCH]))
             high.append(found.numpy().copy())
@@ -38,7 +39,7 @@ def responses(who: Subject, pixels: NDArray[np.uint8], dtype: str) -> tuple[NDAr
 def compare(which: tuple[str, str], crop: int | None, source: str, count: int) -> None:
     """Two lines: what stays of the top 9 in each of the reduced types."""
     who = subject(which, crop)
-    _, found = decoded([source], who.preprocessing, count)
+    _, found = decoded([source], who.session.preprocessing, count)
     pixels = np.stack([image.pixels for image in found])
     exact, classes = responses(who, pixels, "float32")
     ids = np.arange(len(exact))

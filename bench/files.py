@@ -27,17 +27,17 @@ def side(which: str) -> None:
     torch.set_num_threads(1)
     who = subject(SQUEEZENET)
     rows = manifest.list_images([IMAGENET], None, COUNT).table
-    scanner = who.scanner(BATCH, COUNT, Feed(who.preprocessing, 0, 1, 4 * BATCH), 1 / 6)
+    scanner = who.scanner(BATCH, COUNT, Feed(who.session.preprocessing, 0, 1, 4 * BATCH), 1 / 6)
 
     @torch.inference_mode()
     def bare() -> None:
         pixels = [
-            decode.to_input(decode.decode(body), who.preprocessing)
+            decode.to_input(decode.decode(body), who.session.preprocessing)
             for _, body in manifest.read_images(rows)
             if isinstance(body, bytes)
         ]
         for tensor in who.normalised(np.stack(pixels), BATCH):
-            who.module(tensor)
+            who.session.module(tensor)
 
     call: Callable[[], object] = bare if which == "bare" else lambda: scanner.partial(rows, Report(0), None)
     answer(lambda _: call(), which)

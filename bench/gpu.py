@@ -29,11 +29,10 @@ from atlas.images import decode
 from atlas.images.decode import Preprocessing
 from atlas.images.feed import Decoded, Feed, Quarantined
 from atlas.images.manifest import list_images
-from atlas.network import layers, nvjpeg
+from atlas.network import layers, nvjpeg, session
 from atlas.network.graph import trace
 from atlas.network.load import IMAGENET_MEAN, IMAGENET_STD, import_torchvision
 from atlas.network.normalise import Normalise
-from atlas.scan import respond
 from atlas.scan.scanner import Report, Scanner, ScanSettings
 
 ENOUGH = 0.90
@@ -78,9 +77,9 @@ def write_images(root: Path, count: int) -> None:
 def measure(case: Case, root: Path, runs: int) -> tuple[float, float]:
     """(scan / bare forward on decoded batches, scan from bytes / the slower of decoding and forward), as images/s."""
     network = getattr(import_torchvision().models, case.network)(weights=None).eval().requires_grad_(False)
-    module = respond.prepare(network, case.device, case.dtype)
+    module = session.prepare(network, case.device, case.dtype)
     preprocessing = Preprocessing(256, case.crop, IMAGENET_MEAN, IMAGENET_STD, "bilinear")
-    normalise = Normalise(preprocessing, case.device, respond.DTYPES[case.dtype])
+    normalise = Normalise(preprocessing, case.device, session.DTYPES[case.dtype])
     # Layers are found on a copy on the CPU: fields are geometry, whatever the device is.
     plain = getattr(import_torchvision().models, case.network)(weights=None).eval()
     graph = trace(plain, layers.example(plain, case.crop, case.crop))
@@ -128,7 +127,7 @@ def main(words: list[str] | None = None) -> bool:
     """Prints both ratios with the card's name; says so where there is no card. False where a claim does not hold."""
     parser = argparse.ArgumentParser(description="The scan on a GPU against the bare forward.")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--dtype", choices=tuple(respond.DTYPES), default="bfloat16")
+    parser.add_argument("--dtype", choices=tuple(session.DTYPES), default="bfloat16")
     parser.add_argument("--network", default="resnet50")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--batches", type=int, default=16)

@@ -8,7 +8,7 @@ No card was at hand: what a GPU does is assumed below, what a core does was meas
 
 from __future__ import annotations
 
-from jobs.forecast import Rates, Work, distinct, forecast, moved_bytes, output_bytes
+from jobs.forecast import Rates, Todo, distinct, forecast, moved_bytes, output_bytes
 from jobs.predicted import size
 from jobs.progress import duration
 
@@ -37,8 +37,9 @@ RATES = Rates(
     start=30.0,
     plan=60.0,
     fold=0.15,
-    examine=120.0,
-    codes=1.0,
+    sanity=8.0,
+    filters=1.0,
+    core=1.0,
     hash=5e8,
     image_bytes=110e3,
     thumbnail_bytes=5e3,
@@ -48,10 +49,10 @@ RATES = Rates(
     driver_memory=4 * 10**9,
 )
 STRONGEST, SPREAD = 2 * 9 * NEURONS, 10 * NEURONS
-WORK = Work(
+TODO = Todo(
     images=IMAGES,
     left=IMAGES,
-    unit_size=1024,
+    chunk=1024,
     neurons=NEURONS,
     layers=LAYERS,
     classes=CLASSES,
@@ -71,15 +72,15 @@ def table() -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for gpus in (1, 8, 64):
-        f = forecast(WORK, RATES, gpus)
+        f = forecast(TODO, RATES, gpus)
         parallel = f.seconds["scan"] + f.seconds["harvest"]
-        sizes = output_bytes(WORK, RATES)
+        sizes = output_bytes(TODO, RATES)
         elsewhere = 1 - OWN / ((OWN + OTHER) * gpus)  # tasks are spread evenly over all CPUs
-        moved = 40 * WORK.examples + elsewhere * PIXELS * IMAGES  # winners, and pixels decoded on another machine
+        moved = 40 * TODO.examples + elsewhere * PIXELS * IMAGES  # winners, and pixels decoded on another machine
         lines.append(
             f"| {gpus} | {duration(f.seconds['scan'])} | {duration(f.seconds['harvest'])} "
             f"| {duration(f.total - parallel)} | {duration(f.total)} | {parallel * gpus / 3600:.1f} "
-            f"| {size(moved_bytes(WORK, RATES))} | {size(sizes['all'] + sizes['partial'])} | {size(moved)} |"
+            f"| {size(moved_bytes(TODO, RATES))} | {size(sizes['all'] + sizes['partial'])} | {size(moved)} |"
         )
     return "\n".join(lines)
 

@@ -14,22 +14,23 @@ PLAN = """
 import pickle, sys
 from atlas.settings import Settings
 from atlas.store.files import Folder
-from jobs.plan import make_plan, write_plan
+from jobs.planning.output import write_plan
+from jobs.planning.plan import make_plan
 limit, out, parquet, network, weights = sys.argv[1:]
 settings = Settings(images=(parquet,), network=network, weights=weights, out=out, resize=32, crop=32, thumbnails=32,
-                    limit=int(limit), device="cpu")
-plan, _, manifest = make_plan(settings)
+                    limit=int(limit), device="cpu", chunk_size="1024")
+plan, manifest = make_plan(settings)
 write_plan(Folder(out), plan, manifest)
 pickle.dump(plan, open(out + ".plan", "wb"))
 """
 SCAN = """
 import pickle, sys
-from jobs.actors import Work
+from jobs.work import Work
 from jobs.measure import peak_memory
 plan = pickle.load(open(sys.argv[1] + ".plan", "rb"))
 work = Work(plan, 1)
-for unit in range(plan.units):
-    work.scan(unit)
+for chunk in range(plan.data.chunks):
+    work.work("scan", chunk)
 print(peak_memory())
 """
 

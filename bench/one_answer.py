@@ -27,11 +27,11 @@ BAD = DATA.parent / "tools/make_bad_images.py"
 
 
 def command(which: str, bad: Path, out: Path, workers: int, limit: int) -> list[str]:
-    """The command line of a build in units of 64, the last of them short."""
+    """The command line of a build in chunks of 64, the last of them short."""
     source, (network, weights), more = SETS[which]
     return [
         sys.executable, "-m", "jobs.cli", "build", "--images", str(bad), source, "--network", network,
-        "--weights", weights, "--out", str(out), "--unit-size", "64", "--limit", str(limit),
+        "--weights", weights, "--out", str(out), "--chunk-size", "64", "--limit", str(limit),
         "--workers", str(workers), *more,
     ]  # fmt: skip
 
@@ -49,7 +49,7 @@ def awkward(folder: Path) -> Path:
 
 
 def done(out: Path) -> int:
-    """Units that are committed."""
+    """Chunks that are committed."""
     return len(list(out.glob("work/scan/*"))) + len(list(out.glob("work/harvest/*")))
 
 

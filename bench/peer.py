@@ -44,20 +44,20 @@ def main() -> bool:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     who = subject(SQUEEZENET)
-    rows, found = decoded([IMAGENET], who.preprocessing, COUNT)
+    rows, found = decoded([IMAGENET], who.session.preprocessing, COUNT)
     tensors = torch.cat(who.normalised(np.stack([image.pixels for image in found]), BATCH))
-    convolutions = [name for name, module in who.module.named_modules() if isinstance(module, nn.Conv2d)]
+    convolutions = [name for name, module in who.session.module.named_modules() if isinstance(module, nn.Conv2d)]
     scanner = who.scanner(BATCH, COUNT, Replayed(found))  # type: ignore[arg-type]
 
     def peer() -> None:
         with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
             concepts = {name: ChannelConcept() for name in convolutions}
-            attribution = CondAttribution(who.module)
+            attribution = CondAttribution(who.session.module)
             FeatureVisualization(attribution, Tensors(tensors), concepts, path=str(Path(folder) / "crp")).run(
                 EpsilonPlusFlat(), 0, COUNT, BATCH, 100
             )
 
-    who.module.requires_grad_(True)
+    who.session.module.requires_grad_(True)
     scanner.partial(rows, Report(0), None)
     ratios = []
     for _ in range(RUNS):

@@ -67,13 +67,13 @@ def side(which: str, name: str) -> None:
     """Runs kinds of projection, parted by commas, of a layer's examples whenever it is asked to."""
     torch.set_num_threads(1)
     who, images = setting()
-    layer = next(layer for layer in who.layers if layer.name == name)
+    layer = next(layer for layer in who.session.layers if layer.name == name)
     if which == "captum":
         answer(_captum(who, images, layer), which)
     many, where = examples_of(layer, MANY, len(images.pixels)), geometry(layer, images.height, images.width)
 
     def ours(kinds: str) -> None:
-        for _ in project_examples(who.module, layer, where, images, many, kinds.split(","), BATCH):
+        for _ in project_examples(who.session.module, layer, where, images, many, kinds.split(","), BATCH):
             pass
 
     answer(ours, which)
@@ -82,7 +82,7 @@ def side(which: str, name: str) -> None:
 def _captum(who: Subject, images: Images, layer: Layer) -> Callable[[str], None]:
     from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
 
-    twin = copy.deepcopy(who.module)
+    twin = copy.deepcopy(who.session.module)
     for module in twin.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
@@ -120,9 +120,9 @@ def against_captum(layer: Layer, claim: float, runs: int) -> bool:
 def setting() -> tuple[Subject, Images]:
     """SqueezeNet and 64 photographs."""
     who = subject(SQUEEZENET)
-    _, found = decoded([IMAGENET], who.preprocessing, 64)
+    _, found = decoded([IMAGENET], who.session.preprocessing, 64)
     pixels = np.stack([image.pixels for image in found])
-    return who, Images(pixels, Normalise(who.preprocessing, torch.device("cpu"), torch.float32))
+    return who, Images(pixels, Normalise(who.session.preprocessing, torch.device("cpu"), torch.float32))
 
 
 def floor(who: Subject, images: Images, layer: Layer, examples: list[Example]) -> float:
@@ -135,7 +135,7 @@ def floor(who: Subject, images: Images, layer: Layer, examples: list[Example]) -
         pixels = images.pixels[np.arange(rows) % len(images.pixels), : shape[0], : shape[1]]
         inputs = images.normalise(np.ascontiguousarray(pixels)).requires_grad_()
         kept: list[torch.Tensor] = []
-        with Responses(who.module, layer) as responses:
+        with Responses(who.session.module, layer) as responses:
             kept.append(responses._stop(inputs.clone()))
         value = kept[0].flatten(1)[:, 0].sum()
         for turn in range(3):
@@ -157,7 +157,7 @@ def ours(who: Subject, images: Images, layer: Layer, examples: list[Example]) ->
 
     def run() -> None:
         kept.clear()
-        for p in project_examples(who.module, layer, where, images, examples, KINDS, BATCH):
+        for p in project_examples(who.session.module, layer, where, images, examples, KINDS, BATCH):
             for kind in KINDS:
                 draw.signed(p.maps[kind], size)
             draw.magnitude(p.maps["gradient"], size)
@@ -166,7 +166,7 @@ def ours(who: Subject, images: Images, layer: Layer, examples: list[Example]) ->
 
     def test() -> None:
         marked = [masking.mark(p, examples[p.index], images.height, images.width, str(p.index)) for p in kept]
-        masking.test(who.module, layer, where, images, marked, BATCH, 0)
+        masking.test(who.session.module, layer, where, images, marked, BATCH, 0)
 
     run()
     drawing = min(seconds(run) for _ in range(2)) / len(examples)
@@ -175,7 +175,7 @@ def ours(who: Subject, images: Images, layer: Layer, examples: list[Example]) ->
 
 def against_floor(who: Subject, layers: list[Layer], images: Images, count: int) -> bool:
     """Every layer, weighted by its neurons, and the decoding of 1,000 images once."""
-    decode = seconds(lambda: decoded([IMAGENET], who.preprocessing, DECODED)) / DECODED
+    decode = seconds(lambda: decoded([IMAGENET], who.session.preprocessing, DECODED)) / DECODED
     total = least = tested = 0.0
     for layer in layers:
         examples = examples_of(layer, count, len(images.pixels))
@@ -205,9 +205,9 @@ def main() -> bool:
     as_worker()
     torch.set_num_threads(1)
     who, images = setting()
-    named = {layer.name: layer for layer in who.layers}
+    named = {layer.name: layer for layer in who.session.layers}
     captum = [against_captum(named[name], claim, arguments.runs) for name, claim in FIELDS.items() if arguments.runs]
-    layers = [layer for layer in who.layers if not arguments.only or layer.name in arguments.only.split(",")]
+    layers = [layer for layer in who.session.layers if not arguments.only or layer.name in arguments.only.split(",")]
     return against_floor(who, layers, images, arguments.examples) and all(captum)
 
 

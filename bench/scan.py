@@ -45,13 +45,13 @@ def side(which: str, name: str) -> None:
     torch.set_num_threads(1)
     network, crop, source, count, batches, sampled = SETS[name]
     who = subject(network, crop)
-    rows, found = decoded([source], who.preprocessing, count)
+    rows, found = decoded([source], who.session.preprocessing, count)
     pixels = np.stack([image.pixels for image in found])
 
     @torch.inference_mode()
     def forward(tensors: Sequence[torch.Tensor]) -> None:
         for tensor in tensors:
-            who.module(tensor)
+            who.session.module(tensor)
 
     def bare(batch: int) -> Callable[[], None]:
         tensors = who.normalised(pixels, batch)

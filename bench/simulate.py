@@ -2,8 +2,8 @@
 
     python -m bench.simulate [--images 14000000] [--workers 1024] [--seed 0]
 
-The decisions are those of the real job: `jobs.schedule` says who runs what and what is run again, `jobs.plan` cuts the
-winners of the harvest into units. Only the clock and the workers are made up. Printed: the time against the least
+The decisions are those of the real job: `jobs.schedule` says who runs what and what is run again,
+`jobs.stages.harvest` cuts the winners into chunks. Only the clock and the workers are made up. Printed: the time against the least
 possible (all work, no trouble, perfectly shared), and what was run again.
 """
 
@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from atlas.scan.neurons import WINNERS
-from jobs.plan import harvest_units
 from jobs.schedule import Schedule
+from jobs.stages.harvest import cut
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Trouble:
     replaced_after: tuple[float, float] = (60.0, 600.0)
     driver_lost: int = 1  # times in a stage
     driver_back_after: float = 120.0
-    spread: float = 0.15  # sigma of the logarithm of a unit's duration
+    spread: float = 0.15  # sigma of the logarithm of a chunk's duration
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Result:
 
     seconds: float
     least: float
-    units: int
+    chunks: int
     redone: int = 0
     doubled: int = 0
     failures: int = 0
@@ -53,7 +53,7 @@ class Result:
 
     def __str__(self) -> str:
         return (
-            f"{self.units:,} units in {self.seconds / 60:.1f} min, {self.least / self.seconds:.3f} of the best "
+            f"{self.chunks:,} chunks in {self.seconds / 60:.1f} min, {self.least / self.seconds:.3f} of the best "
             f"({self.least / 60:.1f} min); {self.failures} failures, {self.losses} workers lost, "
             f"{self.left_by_driver} runs lost with the driver; {self.redone} run again, {self.doubled} run twice"
         )
@@ -61,7 +61,7 @@ class Result:
 
 @dataclass
 class Stage:
-    """One stage in virtual time. `durations`: seconds of each unit on a usual worker."""
+    """One stage in virtual time. `durations`: seconds of each chunk on a usual worker."""
 
     durations: Sequence[float]
     workers: int
@@ -88,7 +88,7 @@ class Stage:
 
     def _drive(self, done: set[int], crash: float | None, result: Result) -> bool:
         """One driver's life, from what is done to the end, or to its crash."""
-        schedule = Schedule([unit for unit in range(len(self.durations)) if unit not in done], self.retries)
+        schedule = Schedule([chunk for chunk in range(len(self.durations)) if chunk not in done], self.retries)
         self._events.clear()
         speeds: dict[int, float] = {}
         token: dict[int, int] = {}  # the event that counts for a worker: others are of runs that are over
@@ -118,9 +118,9 @@ class Stage:
             elif what in ("done", "failed") and worker in speeds and token.get(worker) == number:
                 idle.add(worker)
                 if what == "done":
-                    unit = schedule.done(worker, at)
-                    if unit is not None:
-                        done.add(unit)
+                    chunk = schedule.done(worker, at)
+                    if chunk is not None:
+                        done.add(chunk)
                 else:
                     result.failures += 1
                     if schedule.failed(worker, at):
@@ -136,11 +136,11 @@ class Stage:
 
     def _hand_out(self, schedule: Schedule, idle: set[int], speeds: dict[int, float], token: dict[int, int]) -> None:
         for worker in sorted(idle):
-            unit = schedule.take(worker, self.now)
-            if unit is None:
+            chunk = schedule.take(worker, self.now)
+            if chunk is None:
                 break
             idle.discard(worker)
-            takes = self.durations[unit] * speeds[worker] * self.rng.lognormvariate(0, self.trouble.spread)
+            takes = self.durations[chunk] * speeds[worker] * self.rng.lognormvariate(0, self.trouble.spread)
             fails = self.rng.random() < self.trouble.failing
             token[worker] = self._at(self.now + takes * (0.5 if fails else 1), "failed" if fails else "done", worker)
 
@@ -177,7 +177,7 @@ def main() -> None:
     """Simulates scan and harvest, and prints both."""
     parser = argparse.ArgumentParser(description="A build on many workers, in virtual time.")
     parser.add_argument("--images", type=int, default=14_000_000)
-    parser.add_argument("--unit-size", type=int, default=1024)
+    parser.add_argument("--chunk-size", type=int, default=1024)
     parser.add_argument("--workers", type=int, default=1024)
     parser.add_argument("--rate", type=float, default=20.0, help="images/s of a usual worker")
     parser.add_argument("--neurons", type=int, default=26_560)
@@ -185,11 +185,11 @@ def main() -> None:
     parser.add_argument("--retries", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    units = -(-chosen.images // chosen.unit_size)
-    scan = [chosen.unit_size / chosen.rate] * units
+    chunks = -(-chosen.images // chosen.chunk_size)
+    scan = [chosen.chunk_size / chosen.rate] * chunks
     harvest = [
-        len(unit) / chosen.examples
-        for unit in harvest_units(winners(chosen.images, chosen.neurons, chosen.seed), chosen.unit_size)
+        len(chunk) / chosen.examples
+        for chunk in cut(winners(chosen.images, chosen.neurons, chosen.seed), chosen.chunk_size)
     ]
     for name, durations in (("scan", scan), ("harvest", harvest)):
         for trouble in (Trouble(0, 0, 1, 0, driver_lost=0), Trouble()):

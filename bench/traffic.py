@@ -3,7 +3,7 @@
     python -m bench.traffic
 
 Printed: how often each image was read in scan and harvest, bytes read and written by kind, and the largest thing that
-went through Ray's object store, beside a unit's partial result.
+went through Ray's object store, beside a chunk's partial result.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from atlas.store.files import Folder
 from jobs import build as building
+from jobs import cluster
 from jobs.pool import Pool
 from tests import tiny
 from tests.flaky import flaky_store
@@ -28,20 +29,20 @@ class Counted(Pool):
 
     sizes: dict[str, list[int]] = {"sent": [], "returned": []}  # noqa: RUF012 - one count for the whole bench
 
-    def run(self, units: Iterable[int], submit: Any, on_done: Any, *rest: Any, **named: Any) -> None:  # type: ignore[override]
+    def run(self, chunks: Iterable[int], submit: Any, on_done: Any, *rest: Any, **named: Any) -> None:  # type: ignore[override]
         """As the pool's, weighing."""
 
         def weighed(outcome: Any) -> None:
             self.sizes["returned"].append(len(pickle.dumps(outcome)))
             on_done(outcome)
 
-        def sent(actor: Any, unit: int) -> Any:
+        def sent(actor: Any, chunk: int) -> Any:
             for cell in submit.__closure__ or ():
-                if isinstance(cell.cell_contents, list):  # the winners of the harvest, a table a unit
-                    self.sizes["sent"].append(len(pickle.dumps(cell.cell_contents[unit])))
-            return submit(actor, unit)
+                if isinstance(cell.cell_contents, list):  # the winners of the harvest, a table a chunk
+                    self.sizes["sent"].append(len(pickle.dumps(cell.cell_contents[chunk].given)))
+            return submit(actor, chunk)
 
-        super().run(units, sent, weighed, *rest, **named)
+        super().run(chunks, sent, weighed, *rest, **named)
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def main() -> None:
             sources.put(str(path.relative_to(root / "images")), path.read_bytes())
         store.log.clear()
         store.sizes.clear()
-        building.make_pool.__globals__["Pool"] = Counted
+        cluster.Pool = Counted  # type: ignore[misc]
         settings = tiny.settings(root, images=("s3://traffic/images",), out="s3://traffic/out", workers="2")
         building.build(settings)
         reads = Counter(
@@ -85,7 +86,7 @@ def main() -> None:
                 f"{sum(each):,} bytes {name} (largest {max(each)})" for name, each in Counted.sizes.items() if each
             )
             + "; "
-            f"a unit's partial result is up to {partial:,} bytes"
+            f"a chunk's partial result is up to {partial:,} bytes"
         )
 
 

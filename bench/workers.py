@@ -2,8 +2,8 @@
 
     python -m bench.workers [--pairs 7] [--limit 10000]
 
-Both sides run `jobs.actors.Work.scan` on one-core workers over the same units of CIFAR-10, and commit them; they start
-when all workers are up. Printed: the median of the ratio plain / Ray for one worker and for two.
+Both sides run the scan of `jobs.work.Work` on one-core workers over the same chunks of CIFAR-10, and commit them; they
+start when all workers are up. Printed: the median of the ratio plain / Ray for one worker and for two.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from statistics import median
 
 from atlas.settings import Settings
 from atlas.store.files import Folder
-from jobs import plan as planning
 from jobs.cluster import cluster, make_pool
 from jobs.measure import Measurer
-from jobs.plan import Plan
+from jobs.planning.output import write_plan
+from jobs.planning.plan import Plan, make_plan
 from jobs.pool import Pool
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10"
 
 
-def plain(processes: Sequence[Measurer], units: int) -> float:
-    """Seconds of plain processes, each over its share of the units."""
+def plain(processes: Sequence[Measurer], chunks: int) -> float:
+    """Seconds of plain processes, each over its share of the chunks."""
     begin = time.perf_counter()
-    shares = [range(number, units, len(processes)) for number in range(len(processes))]
+    shares = [range(number, chunks, len(processes)) for number in range(len(processes))]
     for process, share in zip(processes, shares, strict=True):
-        for unit in share:
-            process.ask("scan", unit)
+        for chunk in share:
+            process.ask("scan", chunk)
     for process, share in zip(processes, shares, strict=True):
         for _ in share:
             process.answer()
     return time.perf_counter() - begin
 
 
-def with_ray(pool: Pool, units: int) -> float:
+def with_ray(pool: Pool, chunks: int) -> float:
     """Seconds of Ray's actors."""
     begin = time.perf_counter()
-    pool.run(range(units), lambda actor, unit: actor.scan.remote(unit), lambda outcome: None)
+    pool.run(range(chunks), lambda actor, chunk: actor.work.remote("scan", chunk, None), lambda outcome: None)
     return time.perf_counter() - begin
 
 
@@ -60,7 +60,7 @@ def ratios(plan: Plan, workers: int, pairs: int) -> list[float]:
             with_ray(pool, 2 * workers)
             plain(processes, 2 * workers)
             for pair in range(pairs):
-                sides = [lambda: plain(processes, plan.units), lambda: with_ray(pool, plan.units)]
+                sides = [lambda: plain(processes, plan.data.chunks), lambda: with_ray(pool, plan.data.chunks)]
                 first, second = (sides[(pair + turn) % 2]() for turn in range(2))
                 found.append(first / second if pair % 2 == 0 else second / first)
         finally:
@@ -85,11 +85,11 @@ def main() -> None:
             resize=32,
             crop=32,
             limit=chosen.limit,
-            unit_size=1024,
+            chunk_size="1024",
             device="cpu",
         )
-        plan, _, manifest = planning.make_plan(settings)
-        planning.write_plan(Folder(temporary), plan, manifest)
+        plan, manifest = make_plan(settings)
+        write_plan(Folder(temporary), plan, manifest)
         for workers, least in ((1, 0.97), (2, 0.95)):
             found = ratios(plan, workers, chosen.pairs)
             print(

@@ -6,14 +6,15 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from atlas.errors import AtlasError, FolderError, InputError, JobError, SettingsError
-from atlas.settings import OPERATIONAL, Settings, from_mapping, read_toml
+from atlas.options import read_toml
+from atlas.settings import OPERATIONAL, Settings, from_mapping
 from atlas.store import seal
 from atlas.types import SIDES
+from jobs.flags import add_options
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -58,7 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    _add_settings(command("build", _build, "the main job: from images and a network to a sealed atlas"))
+    build = command("build", _build, "the main job: from images and a network to a sealed atlas")
+    add_options(build, Settings)
+    build.add_argument("--plan", action="store_true", help="say what would be done, with predicted time; write nothing")
+    build.add_argument("--config", metavar="FILE.toml", help="a file with the same names as keys; flags win")
     demo = command("demo", _demo, "train a small network on handwritten digits, build, verify and serve its atlas")
     demo.add_argument("--out", default="demo-atlas", help="folder of the atlas (default: %(default)s)")
     demo.add_argument("--port", type=int, default=8000, help="port to serve at (default: %(default)s)")
@@ -93,9 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("-o", "--output", required=True, metavar="FILE.png", help="file to write")
     extend = command("extend", _extend, "more images join an atlas, in a new one; scans only what is new")
     extend.add_argument("dir", help="folder of a sealed atlas")
-    _add_settings(
-        extend, ("images", "out", "network", "weights", "class_names", *OPERATIONAL), required=("images", "out")
-    )
+    again = ("images", "out", "network", "weights", "class_names", *OPERATIONAL)
+    add_options(extend, Settings, again, required=("images", "out"), otherwise="as the atlas was built")
     export = command("export", _export, "a static site that any file host serves")
     export.add_argument("dir", help="folder of a sealed atlas")
     export.add_argument("-o", "--output", required=True, metavar="SITE", help="folder to write, new or empty")
@@ -109,41 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--token", help="what callers must send as a bearer token (default: $NEURON_ATLAS_TOKEN)")
     serve.add_argument("--no-pictures", action="store_true", help="for data that may not be shown: no pixel leaves")
     return parser
-
-
-def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str] = (), required: Sequence[str] = ()) -> None:
-    """One option a setting: names, help and defaults come from `Settings`; with `names` only those."""
-    for setting in fields(Settings):
-        if names and setting.name not in names:
-            continue
-        kind = str(setting.type)
-        flags = [f"-{setting.name}" if len(setting.name) == 1 else f"--{setting.name.replace('_', '-')}"]
-        default = setting.default
-        shown = "" if default is MISSING else f" (default: {_shown(default)})"
-        if names and setting.name not in (*required, *OPERATIONAL):
-            shown = " (default: as the atlas was built)"
-        options: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS}
-        if setting.name in required:
-            options["required"] = True
-        options["help"] = (setting.metadata["help"] + shown).replace("%", "%%")
-        if setting.name == "images":
-            options["nargs"] = "+"
-        options["metavar"] = "SRC" if setting.name == "images" else setting.name.upper()
-        if kind.startswith("int"):
-            options["type"] = int
-        parser.add_argument(*flags, **options)
-    if names:
-        return
-    parser.add_argument(
-        "--plan", action="store_true", help="say what would be done, with predicted time; write nothing"
-    )
-    parser.add_argument("--config", metavar="FILE.toml", help="a file with the same names as keys; flags win")
-
-
-def _shown(default: Any) -> str:
-    if default is None:
-        return "none"
-    return ",".join(map(str, default)) or "none" if isinstance(default, tuple) else str(default)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -13,7 +13,7 @@ import ray
 from atlas.errors import SettingsError
 from atlas.settings import Settings
 from jobs.actors import ALLOCATOR, Worker, Workers
-from jobs.plan import Plan
+from jobs.planning.plan import Plan
 from jobs.pool import Pool
 
 OBJECT_STORE = 256 * 2**20
@@ -50,6 +50,17 @@ def cluster(settings: Settings) -> Iterator[Workers]:
     finally:
         if own:
             ray.shutdown()
+
+
+@contextmanager
+def pool_of(plan: Plan) -> Iterator[Pool]:
+    """Ray, and a pool of workers that all know the plan, for as long as the block runs."""
+    with cluster(plan.settings) as workers:
+        pool = make_pool(plan, workers)
+        try:
+            yield pool
+        finally:
+            pool.close()
 
 
 def planned(settings: Settings, cores: int) -> Workers:

@@ -69,7 +69,7 @@ def remote(feed: Feed, tasks: int) -> RemoteFeed:
 
 
 def _own(image: Decoded | Quarantined) -> Decoded | Quarantined:
-    """What is kept for the whole unit must not hold a part, with its pixels, in the object store."""
+    """What is kept for the whole chunk must not hold a part, with its pixels, in the object store."""
     if isinstance(image, Decoded) and image.properties is not None:
         return replace(image, properties=image.properties.copy())
     return image

@@ -47,7 +47,7 @@ def demo(out: str, port: int, *, serve: bool) -> int:
             crop=SIDE,
             mean=MEAN,
             std=STD,
-            unit_size=256,
+            chunk_size="256",
             picture_size=128,
         )
     )

@@ -1,7 +1,7 @@
 """`neuron-atlas extend`: more images join an atlas, in a new one; what one build over all of them would make.
 
-Full units of the old atlas are not scanned again: their fold, rows, codes, responses and thumbnails are taken from it.
-The trailing short unit is scanned again together with what is new. Winners are harvested anew, so that the old images
+Full chunks of the old atlas are not scanned again: their fold, rows, codes, responses and thumbnails are taken from it.
+The trailing short chunk is scanned again together with what is new. Winners are harvested anew, so that the old images
 must still be there; index and map are rebuilt.
 """
 
@@ -16,9 +16,8 @@ from atlas.scan.earlier import Earlier
 from atlas.settings import OPERATIONAL, Settings, from_mapping
 from atlas.store import layout, seal
 from atlas.store.files import Folder
-from jobs import plan as planning
 from jobs.build import begin
-from jobs.plan import Plan
+from jobs.planning.plan import Plan, make_plan
 
 CHANGEABLE = ("network", "weights", "class_names", *OPERATIONAL)
 """Settings that may be given again: where things lie now, and how the work is shared out."""
@@ -32,12 +31,12 @@ def extend(location: str, images: tuple[str, ...], out: str, **changes: Any) -> 
     old = Folder(location)
     about = seal.read_about(old)
     settings = settings_of(about, images, out, changes)
-    plan, _, manifest = planning.make_plan(settings)
+    plan, manifest = make_plan(settings)
     check(location, about, plan, manifest)
-    units = int(about["data"]["count"]) // settings.unit_size
-    if units and not (old.exists(layout.STATE) and old.exists(layout.SAMPLE)):
+    chunks = int(about["data"]["count"]) // plan.data.chunk
+    if chunks and not (old.exists(layout.STATE) and old.exists(layout.SAMPLE)):
         raise SettingsError(f"{location}: has no state/ to go on from; build anew over all images")
-    return begin(plan, manifest, Earlier(old, units, settings.unit_size))
+    return begin(plan, manifest, Earlier(old, chunks, plan.data.chunk))
 
 
 def settings_of(about: dict[str, Any], images: tuple[str, ...], out: str, changes: dict[str, Any]) -> Settings:
@@ -54,9 +53,9 @@ def settings_of(about: dict[str, Any], images: tuple[str, ...], out: str, change
 def check(location: str, about: dict[str, Any], plan: Plan, manifest: Manifest) -> None:
     """Whether the atlas is what this plan would have made of its first images. Raises `SettingsError`."""
     count, classes = int(about["data"]["count"]), tuple(about["data"]["classes"])
-    if plan.classes[: len(classes)] != classes:
+    if plan.data.classes[: len(classes)] != classes:
         raise SettingsError(
-            f"{location}: has classes {_some(classes)}, with the new images they are {_some(plan.classes)}; "
+            f"{location}: has classes {_some(classes)}, with the new images they are {_some(plan.data.classes)}; "
             "give a --class-names that begins with the old ones, or build anew"
         )
     if digest_of_rows(manifest.table.slice(0, count), classes) != about["data"]["manifest_digest"]:

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
+
+from jobs.stages import STAGES
 
 RAY_SECONDS = 5.0
 """To start the embedded Ray, and to stop it."""
 REPEATED = 0.45
 """New images a winner of side max or min brings, at most one: neurons like the same images. Found on CIFAR-10."""
-MAP_SECONDS = ((0, 0.2), (1_000, 1.7), (2_000, 5.0), (10_000, 24.3), (50_000, 57.0), (200_000, 260.0))
-"""Seconds of the map by images, on a core that does the reference t-SNE in `REFERENCE_SECONDS`."""
 REFERENCE_SECONDS = 0.51
-PLACED_SECONDS = 1.4e-4
-"""Seconds to place an image beyond the last of `MAP_SECONDS`, on the same core."""
-SCALE_AS = 0.03
-"""Seconds a unit costs the driver besides its fold: handing out, listing, reading it twice."""
+"""Seconds of the reference t-SNE on the reference core."""
 
 
 @dataclass(frozen=True)
-class Work:
+class Todo:
     """What there is to do. `left`: images that are not scanned yet."""
 
     images: int
     left: int
-    unit_size: int
+    chunk: int
     neurons: int
     layers: int
     classes: int
@@ -49,14 +45,15 @@ class Rates:
     storage: float  # images/s that one thread reads
     start: float  # seconds until a worker is up
     plan: float  # seconds of listing and planning
-    fold: float  # seconds a unit
-    examine: float  # seconds of the filters and the sanity check, once a network
-    codes: float  # how much slower this core is than the reference core
+    fold: float  # seconds a chunk
+    sanity: float  # seconds a layer
+    filters: float  # seconds a layer
+    core: float  # how much slower this core is than the reference core
     hash: float  # bytes/s of checksums
     image_bytes: float
     thumbnail_bytes: float
     picture_bytes: float  # an example, with its share of frames
-    partial_bytes: float  # a unit
+    partial_bytes: float  # a chunk
     memory: int  # bytes, peak of a worker
     driver_memory: int
 
@@ -65,7 +62,7 @@ class Rates:
 class Forecast:
     """What a build will take with some number of workers."""
 
-    work: Work
+    todo: Todo
     rates: Rates
     workers: int
     seconds: dict[str, float]
@@ -77,7 +74,7 @@ class Forecast:
 
     def with_workers(self, workers: int) -> Forecast:
         """The same with other workers, each with a machine like this one to itself as far as was measured."""
-        return forecast(self.work, self.rates, workers)
+        return forecast(self.todo, self.rates, workers)
 
 
 def distinct(images: int, strongest: int, spread: int, sample: int) -> int:
@@ -91,75 +88,36 @@ def distinct(images: int, strongest: int, spread: int, sample: int) -> int:
     return max(min(round(images * (1 - missed)), images), 1)
 
 
-def forecast(work: Work, rates: Rates, workers: int) -> Forecast:
-    """Stage by stage. Workers beyond the units have nothing to do; the last round of units is as long as any other."""
-    each = rates.scan / rates.together
-    units = -(-work.left // work.unit_size)
-    busy = max(min(workers, units), 1)
-    # The images a worker gets: whole units, except that the trailing one may be short.
-    rounds = -(-units // busy) * work.unit_size if units else 0
-    share = min(float(rounds), work.left) if busy == 1 else max(work.left / busy, rounds - work.unit_size / 2)
-    return Forecast(
-        work,
-        rates,
-        workers,
-        {
-            "start": rates.plan + RAY_SECONDS + rates.start,
-            "scan": share / each,
-            "merge": -(-work.images // work.unit_size) * (rates.fold + SCALE_AS),
-            "harvest": work.examples
-            / (rates.harvest / rates.together * min(workers, max(work.harvest_images / 64, 1))),
-            "sanity": rates.examine,
-            "codes": _codes(work) * rates.codes,
-            "publish": _publish(work, rates),
-        },
-    )
+def forecast(todo: Todo, rates: Rates, workers: int) -> Forecast:
+    """Asks each stage."""
+    stages = {stage.name: stage.load().seconds(todo, rates, workers) for stage in STAGES}
+    return Forecast(todo, rates, workers, {"start": rates.plan + RAY_SECONDS + rates.start, **stages})
 
 
-def _codes(work: Work) -> float:
-    """Seconds of index, map and what compares neurons, on the reference core."""
-    map_seconds = _between(work.images) + max(work.images - MAP_SECONDS[-1][0], 0) * PLACED_SECONDS
-    index = 2e-7 * work.images * work.dimensions
-    neurons = 1.5e-7 * work.neurons**2 + 2.5e-7 * work.neurons * work.sample
-    return map_seconds + index + neurons + 1e-5 * work.examples
-
-
-def _between(images: int) -> float:
-    for (low, at_low), (high, at_high) in pairwise(MAP_SECONDS):
-        if images <= high:
-            return at_low + (at_high - at_low) * (images - low) / (high - low)
-    return MAP_SECONDS[-1][1]
-
-
-def _publish(work: Work, rates: Rates) -> float:
-    rows = 2e-6 * work.images + 2e-5 * work.examples + 4e-8 * work.neurons * work.classes
-    return rows + output_bytes(work, rates)["all"] / rates.hash
-
-
-def output_bytes(work: Work, rates: Rates) -> dict[str, float]:
+def output_bytes(todo: Todo, rates: Rates) -> dict[str, float]:
     """Bytes of the sealed atlas, by what they are; `partial` is there while it is built."""
-    width = 2 if work.half_codes else 4
+    width = 2 if todo.half_codes else 4
     sizes = {
-        "thumbnails": rates.thumbnail_bytes * work.images,
-        "pictures": rates.picture_bytes * work.examples,
-        "codes": 2.0 * width * work.images * work.dimensions,  # and the index over them
-        "responses": 8.0 * min(work.sample, work.images) * work.neurons,
-        "state": work.neurons * (5124.0 + 20 * work.classes),
-        "tables": 120.0 * work.images + 40.0 * work.examples + 6.0 * work.neurons * work.classes,
+        "thumbnails": rates.thumbnail_bytes * todo.images,
+        "pictures": rates.picture_bytes * todo.examples,
+        "codes": 2.0 * width * todo.images * todo.dimensions,  # and the index over them
+        "responses": 8.0 * min(todo.sample, todo.images) * todo.neurons,
+        "state": todo.neurons * (5124.0 + 20 * todo.classes),
+        "tables": 120.0 * todo.images + 40.0 * todo.examples + 6.0 * todo.neurons * todo.classes,
     }
     return sizes | {
         "all": sum(sizes.values()),
-        "partial": rates.partial_bytes * -(-work.images // work.unit_size),
+        "partial": rates.partial_bytes * -(-todo.images // todo.chunk),
     }
 
 
-def moved_bytes(work: Work, rates: Rates) -> float:
+def moved_bytes(todo: Todo, rates: Rates) -> float:
     """Bytes that are read: each image once, winners once more; partial results once, their samples twice."""
-    images = work.left + work.harvest_images
-    samples = 8.0 * work.neurons * min(2 * work.sample + 256, work.images)
-    return rates.image_bytes * images + output_bytes(work, rates)["partial"] + samples
+    images = todo.left + todo.harvest_images
+    samples = 8.0 * todo.neurons * min(2 * todo.sample + 256, todo.images)
+    return rates.image_bytes * images + output_bytes(todo, rates)["partial"] + samples
 
 
-def fewer(work: Work, done: int) -> Work:
+def fewer(todo: Todo, done: int) -> Todo:
     """The same with so many images scanned already."""
-    return replace(work, left=work.images - done)
+    return replace(todo, left=todo.images - done)

@@ -3,7 +3,7 @@
 `work/lease.json` says who holds it and until when. It is made by a put that fails where the file is there already: an
 exclusive create on a disk; on a bucket `If-None-Match: *`, where boto3 is installed and the store knows it. Taking over
 an expired lease puts with `If-Match` likewise, elsewhere puts, waits, and looks whose it is. Where two drivers slip
-through all the same they do no harm: units are deterministic and every put is whole.
+through all the same they do no harm: chunks are deterministic and every put is whole.
 """
 
 from __future__ import annotations

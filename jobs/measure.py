@@ -19,7 +19,7 @@ from typing import Any
 
 from atlas.errors import AtlasError, JobError
 from jobs.actors import ALLOCATOR
-from jobs.plan import Plan
+from jobs.planning.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Answer:
 
 
 class Measurer:
-    """A process that runs units, one request at a time."""
+    """A process that runs chunks, one request at a time."""
 
     def __init__(self, plan: Plan, decode_threads: int) -> None:
         self._process = subprocess.Popen(
@@ -49,9 +49,9 @@ class Measurer:
         pickle.dump(what, self._process.stdin)
         self._process.stdin.flush()
 
-    def ask(self, method: str, *arguments: Any) -> None:
-        """Asks for a method of `jobs.actors.Work`."""
-        self._send((method, arguments))
+    def ask(self, stage: str, chunk: int, given: Any = None) -> None:
+        """Asks for a chunk of a stage."""
+        self._send((stage, chunk, given))
 
     def answer(self) -> Answer:
         """Waits for the answer. Raises `AtlasError` as the worker did."""
@@ -72,10 +72,10 @@ class Measurer:
         self._process.communicate()
 
 
-def together(processes: Sequence[Measurer], method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Answer]:
-    """The same request to each process at the same time, each with its own arguments."""
-    for process, given in zip(processes, arguments, strict=True):
-        process.ask(method, *given)
+def together(processes: Sequence[Measurer], stage: str, given: Sequence[Any]) -> list[Answer]:
+    """A chunk of the stage to each process at the same time, each with what it is given."""
+    for chunk, (process, each) in enumerate(zip(processes, given, strict=True)):
+        process.ask(stage, chunk, each)
     return [process.answer() for process in processes]
 
 
@@ -105,12 +105,11 @@ def main() -> None:
         try:
             report = None
             if work is None:
-                from jobs.actors import Work
+                from jobs.work import Work
 
                 work = Work(*request)
             else:
-                method, arguments = request
-                report = getattr(work, method)(*arguments).report
+                report = work.work(*request).report
             memory = peak_memory()
             found: Any = Answer(time.perf_counter() - begin, time.process_time() - cpu, memory, report)
         except AtlasError as error:

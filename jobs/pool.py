@@ -1,4 +1,4 @@
-"""Units on Ray actors, as the schedule says: an actor that is lost is replaced, one that cannot start stops the job."""
+"""Chunks on Ray actors, as the schedule says: one that is lost is replaced, one that cannot start stops the job."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from atlas.errors import AtlasError, ImageError, JobError
 from jobs.schedule import ExhaustedError, Schedule
 
 Submit = Callable[[Any, int], Any]
-"""Gives a unit to an actor: (actor, unit) -> reference of its outcome."""
+"""Gives a chunk to an actor: (actor, chunk) -> reference of its outcome."""
 STALE = 60.0
 """Seconds that a run which nobody needs any more may go on in the next stage before its actor is stopped."""
 
 
 @dataclass
 class Pool:
-    """Some actors and how to make another. An actor gets its first unit when it is up: `ready(actor)` -> reference.
+    """Some actors and how to make another. An actor gets its first chunk when it is up: `ready(actor)` -> reference.
 
     `size` actors are asked for; the job runs on those that the cluster has room for.
     """
@@ -31,7 +31,7 @@ class Pool:
     ready: Callable[[Any], Any] = lambda actor: actor.status.remote()
     actors: dict[int, Any] = field(default_factory=dict)
     redone: int = 0
-    """Units that were run again, because their actor was lost or they failed."""
+    """Chunks that were run again, because their actor was lost or they failed."""
     _made: int = 0
     _starting: dict[Any, int] = field(default_factory=dict)
     _stale: dict[Any, tuple[int, float]] = field(default_factory=dict)
@@ -39,16 +39,16 @@ class Pool:
 
     def run(
         self,
-        units: Iterable[int],
+        chunks: Iterable[int],
         submit: Submit,
         on_done: Callable[[Any], None],
         on_wait: Callable[[list[Any]], None] = lambda busy: None,
-        describe: Callable[[int], str] = lambda unit: f"unit {unit}",
+        describe: Callable[[int], str] = lambda chunk: f"chunk {chunk}",
     ) -> None:
-        """Runs every unit; `on_done` gets each outcome, in the order of finishing; `on_wait` the busy actors, about
-        once a second. Raises `JobError`, naming the unit that failed too often and its last error.
+        """Runs every chunk; `on_done` gets each outcome, in the order of finishing; `on_wait` the busy actors, about
+        once a second. Raises `JobError`, naming the chunk that failed too often and its last error.
         """
-        schedule = Schedule(units, self.retries)
+        schedule = Schedule(chunks, self.retries)
         references: dict[Any, int] = {}
         self._grow(len(schedule.left))
         try:
@@ -76,10 +76,10 @@ class Pool:
     def _hand_out(self, schedule: Schedule, references: dict[Any, int], submit: Submit) -> None:
         busy = {*references.values(), *self._starting.values(), *(worker for worker, _ in self._stale.values())}
         for worker in [worker for worker in self.actors if worker not in busy]:
-            unit = schedule.take(worker, time.monotonic())
-            if unit is None:
+            chunk = schedule.take(worker, time.monotonic())
+            if chunk is None:
                 continue
-            references[submit(self.actors[worker], unit)] = worker
+            references[submit(self.actors[worker], chunk)] = worker
 
     def _take_back(
         self,
@@ -94,7 +94,7 @@ class Pool:
         stale = self._stale.pop(reference, None)
         worker = starting or (stale[0] if stale else references.pop(reference))
         mine = starting is None and stale is None
-        unit = schedule.runs[worker].unit if mine else -1
+        chunk = schedule.runs[worker].chunk if mine else -1
         replace = False
         try:
             outcome = ray.get(reference)
@@ -104,7 +104,7 @@ class Pool:
                 return
             if isinstance(cause, AtlasError) and not isinstance(cause, ImageError):
                 kind = type(cause) if isinstance(cause, JobError) else JobError
-                raise kind(f"{describe(unit)}: {_line(cause)}") from None
+                raise kind(f"{describe(chunk)}: {_line(cause)}") from None
             replace = self._judged(lambda: schedule.failed(worker, time.monotonic()), describe, cause)
         except ray.exceptions.RayError as error:
             if starting is not None:
@@ -125,7 +125,7 @@ class Pool:
             return bool(verdict())
         except ExhaustedError as exhausted:
             raise JobError(
-                f"{describe(exhausted.unit)} failed {exhausted.times} times, last with {type(error).__name__}: "
+                f"{describe(exhausted.chunk)} failed {exhausted.times} times, last with {type(error).__name__}: "
                 f"{_line(error)}; mend the cause, then run the same command again to go on"
             ) from None
 
@@ -139,7 +139,7 @@ class Pool:
         time.sleep(min(0.1 * 2.0**self._no_start, 5.0))
 
     def _stop_stale(self) -> None:
-        """Stops actors that are still at a unit which was done elsewhere: a hung disk must not hold up the job."""
+        """Stops actors that are still at a chunk which was done elsewhere: a hung disk must not hold up the job."""
         now = time.monotonic()
         for reference, (worker, since) in list(self._stale.items()):
             if now - since > STALE:
@@ -158,7 +158,7 @@ class Pool:
 
 def _ready(references: list[Any]) -> list[Any]:
     """Those that are ready; waits about a second for the first, and takes along what is there by then."""
-    if not references:  # a failed unit rests a moment before it is tried again
+    if not references:  # a failed chunk rests a moment before it is tried again
         time.sleep(0.05)
         return []
     ready, rest = ray.wait(references, num_returns=1, timeout=1.0)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from atlas.explain import sanity
 from atlas.harvest import harvester as harvested
@@ -27,13 +26,15 @@ from atlas.scan.partial import Partial
 from atlas.settings import Settings
 from atlas.store import layout
 from atlas.store.files import Folder
-from jobs import cluster
-from jobs import plan as planning
-from jobs.forecast import REFERENCE_SECONDS, Forecast, Rates, Work, distinct, forecast
+from jobs import chunks, cluster
+from jobs.forecast import REFERENCE_SECONDS, Forecast, Rates, Todo, distinct, forecast
 from jobs.measure import Answer, Measurer, together
-from jobs.plan import Plan
+from jobs.planning.data import write_manifest
+from jobs.planning.output import check_output
+from jobs.planning.plan import Plan, make_plan
 from jobs.predicted import text
 from jobs.progress import say
+from jobs.stages import harvest as harvesting
 
 SCAN_SECONDS = 8.0
 FEW_SECONDS = 4.0
@@ -51,34 +52,32 @@ def predict(settings: Settings) -> str:
 def measure(settings: Settings) -> Forecast:
     """The forecast of a build on this machine with the settings' workers."""
     begin = time.perf_counter()
-    plan, _, manifest = planning.make_plan(settings)
-    state = planning.check_output(Folder(settings.out), plan)
+    plan, manifest = make_plan(settings)
+    state = check_output(Folder(settings.out), plan)
     seconds = time.perf_counter() - begin
     done = _done(plan) if state == "begun" else 0
     cores = os.cpu_count() or 1
     workers = cluster.planned(settings, cores)
-    units = max(-(-(plan.count - done) // settings.unit_size), 1)
-    scanning = max(min(workers.count, cores, units), 1)
+    left = max(-(-(plan.data.count - done) // plan.data.chunk), 1)
+    scanning = max(min(workers.count, cores, left), 1)
     say(f"measuring with {scanning} worker{'s' if scanning > 1 else ''} at once …")
     with tempfile.TemporaryDirectory(prefix="neuron-atlas-plan-") as temporary:
-        work, rates = _measured(plan, manifest, temporary, scanning, min(workers.count, cores), workers.decode_threads)
+        todo, rates = _measured(plan, manifest, temporary, scanning, min(workers.count, cores), workers.decode_threads)
     rates = replace(rates, plan=seconds)
-    return forecast(replace(work, left=plan.count - done), rates, workers.count)
+    return forecast(replace(todo, left=plan.data.count - done), rates, workers.count)
 
 
 def _done(plan: Plan) -> int:
-    size = plan.settings.unit_size
-    units = [int(name.split(".")[0]) for name in Folder(plan.settings.out).names("work/scan")]
-    return sum(min((unit + 1) * size, plan.count) - unit * size for unit in units)
+    return sum(plan.data.images_in(chunk) for chunk in chunks.done(Folder(plan.settings.out), "scan"))
 
 
 def _measured(
     plan: Plan, manifest: Manifest, temporary: str, scanning: int, harvesting: int, threads: int
-) -> tuple[Work, Rates]:
+) -> tuple[Todo, Rates]:
     folder = Folder(temporary)
     batch = plan.settings.batch_size
-    size = min(plan.settings.unit_size, -(-plan.count // batch) * batch)
-    plan = replace(plan, settings=replace(plan.settings, out=temporary, unit_size=size))
+    size = min(plan.data.chunk, -(-plan.data.count // batch) * batch)
+    plan = replace(plan, settings=replace(plan.settings, out=temporary), data=replace(plan.data, chunk=size))
     with ExitStack() as stack:
         processes = [Measurer(plan, threads) for _ in range(max(scanning, harvesting))]
         for process in processes:
@@ -87,19 +86,19 @@ def _measured(
         scans = _scan(plan, manifest, folder, processes[:scanning])
         first, _ = partial.load(folder.get(layout.scan_unit(0)))
         begin = time.perf_counter()
-        fold = Fold(plan.neurons, len(plan.classes), plan.settings.k)
+        fold = Fold(plan.network.neurons, len(plan.data.classes), plan.settings.k)
         fold.add(partial.load(folder.get(layout.scan_unit(0)))[0])
         folding = time.perf_counter() - begin
-        work, winners = _work(plan, fold, first)
-        harvests, harvest_rate, pictures = _harvest(folder, work, winners, processes[:harvesting])
-        examining = _examine(folder, plan, processes[0])
+        todo, winners = _todo(plan, fold, first)
+        harvests, harvest_rate, pictures = _harvest(folder, todo, winners, processes[:harvesting])
+        sanity_seconds, filter_seconds = _sanity(folder, plan, processes[0]), _filters(plan, processes[0])
     reports = [answer.report for answer in scans]
     images = sum(report.images + report.quarantined for report in reports)
     scanned = max(sum(report.images for report in reports), 1)
     storage, image_bytes = _storage(manifest)
     partial_bytes = float(np.mean([report.bytes_written for report in reports]))
     grows = (first.codes.nbytes + first.sample.high.nbytes * 2) / max(len(first.images.image_id), 1)
-    return work, Rates(
+    return todo, Rates(
         together=scanning,
         scan=sum((r.images + r.quarantined) / answer.wall for r, answer in zip(reports, scans, strict=True)),
         harvest=harvest_rate * scanning,
@@ -110,8 +109,9 @@ def _measured(
         start=max(answer.wall for answer in up),
         plan=0.0,
         fold=folding,
-        examine=examining,
-        codes=_slower(),
+        sanity=sanity_seconds,
+        filters=filter_seconds,
+        core=_slower(),
         hash=_hash_rate(),
         image_bytes=image_bytes,
         thumbnail_bytes=float(first.images.thumbnail_length.sum() + 1024 * len(first.images.image_id))
@@ -119,14 +119,15 @@ def _measured(
         * scanning,
         picture_bytes=pictures,
         partial_bytes=partial_bytes + grows * (size - images / scanning),
-        memory=max(a.memory for a in [*scans, *harvests]) + round((size - images / scanning) * plan.neurons * 48),
+        memory=max(a.memory for a in [*scans, *harvests])
+        + round((size - images / scanning) * plan.network.neurons * 48),
         driver_memory=400 * 2**20 + 3 * len(fold.dump()),
     )
 
 
 def _scan(plan: Plan, manifest: Manifest, folder: Folder, processes: list[Measurer]) -> list[Answer]:
-    """Two batches to warm up and to see how many fit into the time; then so many, in one unit a process."""
-    batch, most = plan.settings.batch_size, plan.settings.unit_size
+    """Two batches to warm up and to see how many fit into the time; then so many, in one chunk a process."""
+    batch, most = plan.settings.batch_size, plan.data.chunk
     answers: list[Answer] = []
     count = min(2 * batch, most)
     for _ in range(2):
@@ -134,9 +135,8 @@ def _scan(plan: Plan, manifest: Manifest, folder: Folder, processes: list[Measur
             each = max(answer.wall for answer in answers) / count
             count = int(np.clip(int(SCAN_SECONDS / each) // batch, 1, most // batch)) * batch
         rows = _rows(manifest.table, count, len(processes), batch)
-        with folder.writing(layout.MANIFEST) as stream:
-            pq.write_table(rows, stream, row_group_size=count)
-        answers = together(processes, "scan", [(unit,) for unit in range(len(processes))])
+        write_manifest(folder, rows, count)
+        answers = together(processes, "scan", [None] * len(processes))
     return answers
 
 
@@ -151,33 +151,33 @@ def _rows(table: pa.Table, count: int, processes: int, batch: int) -> pa.Table:
     return rows.set_column(rows.column_names.index("image_id"), "image_id", pa.array(np.arange(len(rows))))
 
 
-def _work(plan: Plan, fold: Fold, first: Partial) -> tuple[Work, pa.Table]:
+def _todo(plan: Plan, fold: Fold, first: Partial) -> tuple[Todo, pa.Table]:
     """What there is to do, and the winners of the images that were run: as many a side as the build will have."""
     settings = plan.settings
     tables = [neurons.winners_of(fold, settings.sides)]
-    strongest = _full(fold, settings, plan.count)
-    sample = min(settings.sample, plan.count)
-    spread = plan.neurons * min(neurons.SPREAD, sample) if "spread" in settings.sides else 0
+    strongest = _full(fold, settings, plan.data.count)
+    sample = min(settings.sample, plan.data.count)
+    spread = plan.network.neurons * min(neurons.SPREAD, sample) if "spread" in settings.sides else 0
     if spread:
         start = 0
-        for layer in plan.layers:
+        for layer in plan.network.layers:
             part = slice(start, start + layer.channels)
             tables.append(neurons.spread_of(first.sample.high[:, part], first.sample.image_id, start))
             start += layer.channels
-    work = Work(
-        images=plan.count,
-        left=plan.count,
-        unit_size=settings.unit_size,
-        neurons=plan.neurons,
-        layers=len(plan.layers),
-        classes=len(plan.classes),
+    todo = Todo(
+        images=plan.data.count,
+        left=plan.data.count,
+        chunk=plan.data.chunk,
+        neurons=plan.network.neurons,
+        layers=len(plan.network.layers),
+        classes=len(plan.data.classes),
         sample=settings.sample,
         dimensions=first.codes.shape[1],
-        half_codes=plan.half_codes,
+        half_codes=plan.data.half_codes,
         examples=strongest + spread,
-        harvest_images=distinct(plan.count, strongest, spread, sample),
+        harvest_images=distinct(plan.data.count, strongest, spread, sample),
     )
-    return work, pa.concat_tables(tables)
+    return todo, pa.concat_tables(tables)
 
 
 def _full(fold: Fold, settings: Settings, count: int) -> int:
@@ -191,54 +191,59 @@ def _full(fold: Fold, settings: Settings, count: int) -> int:
 
 
 def _harvest(
-    folder: Folder, work: Work, winners: pa.Table, processes: list[Measurer]
+    folder: Folder, todo: Todo, winners: pa.Table, processes: list[Measurer]
 ) -> tuple[list[Answer], float, float]:
-    """Answers, examples/s of a worker in a whole unit, bytes an example.
+    """Answers, examples/s of a worker in a whole chunk, bytes an example.
 
     Some images, with as many examples each as the build will have: a few to warm up, then a few and many, because a
-    unit has a part that does not grow with its examples.
+    chunk has a part that does not grow with its examples.
     """
     ids = np.unique(winners.column("image_id").to_numpy())
     if not len(ids):
         return [Answer(1.0, 1.0, 0, _Nothing())], 1.0, 0.0
     np.random.default_rng(0).shuffle(ids)
-    each = work.examples / work.harvest_images
+    each = todo.examples / todo.harvest_images
     images = FEW_IMAGES
     points: list[tuple[float, float]] = []
     for turn in range(3):
         images = min(images, len(ids))
         asked = [_some(winners, np.roll(ids, -number * images)[:images], each) for number in range(len(processes))]
-        answers = together(processes, "harvest", [(unit, table) for unit, table in enumerate(asked)])
+        answers = together(processes, "harvest", asked)
         wall = float(np.mean([answer.wall for answer in answers]))
         points.append((float(np.mean([answer.report.examples for answer in answers])), wall))
         if turn == 0:
             images = int(np.clip(FEW_SECONDS / wall * images, FEW_IMAGES, 64))
         else:
             images *= 4  # far enough from the few that the slope between them is not noise
-    written = sum(folder.size(layout.pack_path(layout.pack("harvest", unit))) for unit in range(len(processes)))
+    written = sum(folder.size(layout.pack_path(layout.pack("harvest", chunk))) for chunk in range(len(processes)))
     (few, short), (many, long) = points[1:]
     slope = max((long - short) / max(many - few, 1.0), 0.1 * long / many)
-    unit = max(min(planning.HARVEST_IMAGES * each, planning.HARVEST_EXAMPLES, work.examples), many)
-    rate = unit / (long + slope * (unit - many))
+    chunk = max(min(harvesting.IMAGES * each, harvesting.EXAMPLES, todo.examples), many)
+    rate = chunk / (long + slope * (chunk - many))
     return answers, rate, written / max(sum(answer.report.examples for answer in answers), 1)
 
 
-def _examine(folder: Folder, plan: Plan, process: Measurer) -> float:
-    """Seconds of the sanity check, from a few neurons a layer, as many times as it looks at."""
+def _sanity(folder: Folder, plan: Plan, process: Measurer) -> float:
+    """Seconds a layer of the sanity check, from a few neurons of one in the middle, as many times as it looks at."""
     if not plan.settings.projections or not folder.exists(layout.harvest_unit(0)):
         return 0.0
     examples, _ = harvested.load(folder.get(layout.harvest_unit(0)))
-    seconds, few = [], []
+    there = [layer for layer in plan.network.layers if len(sanity.choose(examples, [layer], plan.settings.seed))]
+    if not there:
+        return 0.0
+    points = []
     for count in (1, 2):
-        chosen = sanity.choose(examples, plan.layers, plan.settings.seed, count)
-        if not len(chosen):
-            return 0.0
-        (answer,) = together([process], "examine", [(1, chosen)])
-        seconds.append(answer.wall)
-        few.append(len(chosen))
-    most = sanity.NEURONS * len(plan.layers)
-    slope = max(seconds[1] - seconds[0], 0.0) / max(few[1] - few[0], 1)
-    return seconds[1] + slope * (most - few[1])
+        chosen = sanity.choose(examples, [there[len(there) // 2]], plan.settings.seed, count)
+        process.ask("sanity", count, chosen)
+        points.append((len(chosen), process.answer().wall))
+    (few, short), (many, long) = points
+    return long + max(long - short, 0.0) / max(many - few, 1) * (sanity.NEURONS - many)
+
+
+def _filters(plan: Plan, process: Measurer) -> float:
+    """Seconds a layer of the filters, from the first."""
+    process.ask("filters", 0, 0)
+    return process.answer().wall
 
 
 class _Nothing:

@@ -31,14 +31,14 @@ def limit(forecast: Forecast) -> str:
 
 def text(forecast: Forecast) -> str:
     """The forecast as lines."""
-    work, rates, seconds = forecast.work, forecast.rates, forecast.seconds
-    sizes = output_bytes(work, rates)
+    todo, rates, seconds = forecast.todo, forecast.rates, forecast.seconds
+    sizes = output_bytes(todo, rates)
     workers = f"{forecast.workers} worker{'s' if forecast.workers > 1 else ''}"
-    of = "" if work.left == work.images else f", {work.left:,} of them still to be scanned"
+    of = "" if todo.left == todo.images else f", {todo.left:,} of them still to be scanned"
     stages = " · ".join(f"{name} {duration(value)}" for name, value in seconds.items())
     lines = [
-        f"to do      {work.images:,} images{of} · {work.layers} layers, {work.neurons:,} neurons · "
-        f"about {work.examples:,} examples on {work.harvest_images:,} images",
+        f"to do      {todo.images:,} images{of} · {todo.layers} layers, {todo.neurons:,} neurons · "
+        f"about {todo.examples:,} examples on {todo.harvest_images:,} images",
         f"measured   {rates.together} at once: {rates.scan / rates.together:,.1f} images/s a worker, "
         f"{rates.harvest / rates.together:,.0f} examples/s a worker",
         f"limit      {limit(forecast)}: a core decodes {1 / max(rates.decode_cpu, 1e-9):,.0f}/s, "
@@ -48,7 +48,7 @@ def text(forecast: Forecast) -> str:
         f"output     {size(sizes['all'])}: pictures {size(sizes['pictures'])}, thumbnails {size(sizes['thumbnails'])}, "
         f"codes {size(sizes['codes'])}, responses {size(sizes['responses'])}, state {size(sizes['state'])}; "
         f"until it is sealed {size(sizes['partial'])} more",
-        f"read       {size(moved_bytes(work, rates))}: each image once, each winner once more",
+        f"read       {size(moved_bytes(todo, rates))}: each image once, each winner once more",
     ]
     for count in MANY:
         other = forecast.with_workers(count)

@@ -19,14 +19,11 @@ from atlas.explain import crops
 from atlas.harvest.positions import TOLERANCE
 from atlas.images import decode
 from atlas.images.manifest import list_images, read_images
-from atlas.network import load
-from atlas.network.normalise import Normalise
 from atlas.network.recorder import Recorder
-from atlas.scan import respond
 from atlas.settings import Settings, from_mapping
 from atlas.store import layout
 from atlas.types import Box, Layer
-from jobs.plan import Plan, make_plan
+from jobs.planning.plan import Plan, make_plan
 
 
 @dataclass
@@ -83,7 +80,7 @@ def _plan(about: dict[str, Any], location: str) -> Plan:
     saved = {k: v for k, v in about["settings"].items() if k != "identity"}
     settings: Settings = from_mapping({**saved, "out": location})
     try:
-        plan, _, _ = make_plan(settings)
+        plan, _ = make_plan(settings)
     except InputError as error:
         raise FolderError(f"{location}: cannot be run again here: {error}") from None
     before, now = about["settings"]["identity"], plan.identity()
@@ -104,21 +101,16 @@ class _Again:
     """The network of a plan, ready to run single examples in their slots."""
 
     def __init__(self, plan: Plan) -> None:
-        torch.set_num_threads(plan.settings.threads)
-        device = respond.device_of(plan.settings.device)
-        self.plan = plan
-        self.module = respond.prepare(load.build(plan.source).module, device, plan.settings.dtype)
-        self.normalise = Normalise(plan.preprocessing, device, respond.DTYPES[plan.settings.dtype])
-        self.layers = {layer.name: layer for layer in plan.layers}
-        mean = [round(255 * value) for value in plan.preprocessing.mean]
-        self.fill = (mean[0], mean[1], mean[2])
+        self.session = plan.network.session(plan.settings)
+        self.picture_size = plan.settings.picture_size
 
     def compare(self, example: dict[str, Any], body: bytes, crop: bytes, result: Replay) -> None:
         """Adds one example's differences to `result`."""
-        layer = self.layers[example["layer"]]
+        session = self.session
+        layer = session.layer(example["layer"])
         image = decode.decode(body)
-        pixels = decode.to_input(image, self.plan.preprocessing)  # (H, W, 3)
-        slot = example["image_id"] % self.plan.settings.batch_size
+        pixels = decode.to_input(image, session.preprocessing)  # (H, W, 3)
+        slot = example["image_id"] % session.batch_size
         response = example["response"]
         size = max(abs(response), 1e-3)
         found = self._map(layer, example["channel"], pixels, slot)
@@ -129,25 +121,23 @@ class _Again:
         box = layer.field.box(example["y"], example["x"])
         noisy = self._map(layer, example["channel"], _noise_outside(pixels, box), slot)
         result.outside = max(result.outside, abs(float(noisy[example["y"], example["x"]]) - here) / size)
-        place = decode.place(image.width, image.height, self.plan.preprocessing)
-        shape = crops.picture_shape(layer.field, self.plan.settings.picture_size)
-        result.crops += crops.encode(crops.cut(image, place.to_stored(box), shape, self.fill)) != crop
+        place = decode.place(image.width, image.height, session.preprocessing)
+        shape = crops.picture_shape(layer.field, self.picture_size)
+        result.crops += crops.encode(crops.cut(image, place.to_stored(box), shape, session.fill)) != crop
 
     def _map(self, layer: Layer, channel: int, pixels: NDArray[np.uint8], slot: int) -> NDArray[np.float32]:
         """The neuron's feature map (H, W)."""
-        batch = np.zeros((self.plan.settings.batch_size, *pixels.shape), np.uint8)
-        batch[slot] = pixels
         taken: list[Tensor] = []
         with (
             torch.inference_mode(),
             Recorder(
-                self.module,
+                self.session.module,
                 [layer],
                 lambda _, output: taken.append(output[slot, channel].float().cpu().clone()),
                 stop=True,
             ) as recorder,
         ):
-            recorder.run(self.normalise(batch))
+            recorder.run(self.session.call(pixels[None], [slot]))
         return np.asarray(taken[0].numpy())
 
 

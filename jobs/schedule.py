@@ -1,8 +1,8 @@
-"""Which unit goes to which worker, and what follows from its end: decisions only, no Ray, no clock.
+"""Which chunk goes to which worker, and what follows from its end: decisions only, no Ray, no clock.
 
-The pool asks with the time on the wall, the simulator of `bench/` with virtual time. A unit is handed out once; again,
+The pool asks with the time on the wall, the simulator of `bench/` with virtual time. A chunk is handed out once; again,
 elsewhere if there is an elsewhere, when it failed or its worker was lost; and twice when nothing waits and its run has
-taken half as long again as is usual. The first end counts. Nothing is skipped: a unit that fails too often stops the
+taken half as long again as is usual. The first end counts. Nothing is skipped: a chunk that fails too often stops the
 job by name.
 """
 
@@ -14,39 +14,39 @@ from dataclasses import dataclass, field
 from statistics import median
 
 LOSSES = 3
-"""Workers a unit may lose, as a multiple of the times it may fail: a spot node that goes is not the unit's fault."""
+"""Workers a chunk may lose, as a multiple of the times it may fail: a spot node that goes is not the chunk's fault."""
 SLOW = 1.5
 """Times the usual duration after which a run may be doubled."""
 UNKNOWN = 300.0
-"""Seconds after which a run may be doubled while no unit is done yet."""
+"""Seconds after which a run may be doubled while no chunk is done yet."""
 PATIENCE = 5.0
-"""Seconds that a failed unit waits for another worker than those it failed on."""
+"""Seconds that a failed chunk waits for another worker than those it failed on."""
 IN_A_ROW = 2
 """Failures in a row after which a worker is replaced."""
 
 
 class ExhaustedError(Exception):
-    """A unit failed more often than it may: `unit`, `times`."""
+    """A chunk failed more often than it may: `chunk`, `times`."""
 
-    def __init__(self, unit: int, times: int) -> None:
-        super().__init__(f"unit {unit} failed {times} times")
-        self.unit = unit
+    def __init__(self, chunk: int, times: int) -> None:
+        super().__init__(f"chunk {chunk} failed {times} times")
+        self.chunk = chunk
         self.times = times
 
 
 @dataclass(frozen=True)
 class Run:
-    """A unit at work since some time."""
+    """A chunk at work since some time."""
 
-    unit: int
+    chunk: int
     since: float
 
 
 @dataclass
 class Schedule:
-    """Units to be done, and who does them. `workers` are any keys that can be told apart."""
+    """Chunks to be done, and who does them. `workers` are any keys that can be told apart."""
 
-    units: Iterable[int]
+    chunks: Iterable[int]
     retries: int
     waiting: deque[int] = field(init=False)
     left: set[int] = field(init=False)
@@ -57,7 +57,7 @@ class Schedule:
     """Runs begun beside a slow one."""
 
     def __post_init__(self) -> None:
-        self.waiting = deque(self.units)
+        self.waiting = deque(self.chunks)
         self.left = set(self.waiting)
         self._once: set[int] = set()
         self._failures: Counter[int] = Counter()
@@ -68,77 +68,77 @@ class Schedule:
         self._durations: deque[float] = deque(maxlen=101)
 
     def take(self, worker: Hashable, now: float) -> int | None:
-        """The unit that `worker`, which is idle, runs from now on; None: there is none for it yet."""
-        unit = self._waiting_for(worker, now)
-        if unit is None and not self.waiting:
-            unit = self._slow(now)
-        if unit is not None:
-            self.runs[worker] = Run(unit, now)
-        return unit
+        """The chunk that `worker`, which is idle, runs from now on; None: there is none for it yet."""
+        chunk = self._waiting_for(worker, now)
+        if chunk is None and not self.waiting:
+            chunk = self._slow(now)
+        if chunk is not None:
+            self.runs[worker] = Run(chunk, now)
+        return chunk
 
     def _waiting_for(self, worker: Hashable, now: float) -> int | None:
         for _ in range(len(self.waiting)):
-            unit = self.waiting[0]
-            ready_at = self._ready_at.get(unit, 0.0)
-            here = worker in self._failed_on.get(unit, ())
+            chunk = self.waiting[0]
+            ready_at = self._ready_at.get(chunk, 0.0)
+            here = worker in self._failed_on.get(chunk, ())
             if now >= ready_at + (PATIENCE if here else 0.0):
                 self.waiting.popleft()
-                self._once.add(unit)
-                return unit
+                self._once.add(chunk)
+                return chunk
             self.waiting.rotate(-1)
         return None
 
     def _slow(self, now: float) -> int | None:
         """The longest run of those that have no double and take too long."""
         limit = SLOW * median(self._durations) if self._durations else UNKNOWN
-        begun = [run for run in self.runs.values() if run.unit in self._once and now - run.since > limit]
+        begun = [run for run in self.runs.values() if run.chunk in self._once and now - run.since > limit]
         if not begun:
             return None
-        unit = min(begun, key=lambda run: (run.since, run.unit)).unit
-        self._once.discard(unit)
+        chunk = min(begun, key=lambda run: (run.since, run.chunk)).chunk
+        self._once.discard(chunk)
         self.doubled += 1
-        return unit
+        return chunk
 
     def done(self, worker: Hashable, now: float) -> int | None:
-        """The worker's run ended well: its unit, or None where another run of it was first."""
+        """The worker's run ended well: its chunk, or None where another run of it was first."""
         run = self.runs.pop(worker)
         self._in_a_row[worker] = 0
         self._durations.append(now - run.since)
-        if run.unit not in self.left:
+        if run.chunk not in self.left:
             return None
-        self.left.discard(run.unit)
-        self._once.discard(run.unit)
-        return run.unit
+        self.left.discard(run.chunk)
+        self._once.discard(run.chunk)
+        return run.chunk
 
     def failed(self, worker: Hashable, now: float) -> bool:
         """The worker's run failed; gives whether the worker should be replaced. Raises `ExhaustedError`."""
         run = self.runs.pop(worker)
         self._in_a_row[worker] += 1
-        if run.unit in self.left:
-            self._failures[run.unit] += 1
-            self._failed_on.setdefault(run.unit, set()).add(worker)
-            times = self._failures[run.unit]
+        if run.chunk in self.left:
+            self._failures[run.chunk] += 1
+            self._failed_on.setdefault(run.chunk, set()).add(worker)
+            times = self._failures[run.chunk]
             if times > self.retries:
-                raise ExhaustedError(run.unit, times)
-            self._again(run.unit, now + min(0.1 * 2.0 ** (times - 1), 5.0))
+                raise ExhaustedError(run.chunk, times)
+            self._again(run.chunk, now + min(0.1 * 2.0 ** (times - 1), 5.0))
         return self._in_a_row[worker] >= IN_A_ROW
 
     def lost(self, worker: Hashable, now: float) -> None:
         """The worker is gone, with its run if it had one. Raises `ExhaustedError`."""
         run = self.runs.pop(worker, None)
-        if run is not None and run.unit in self.left:
-            self._losses[run.unit] += 1
-            times = self._losses[run.unit]
+        if run is not None and run.chunk in self.left:
+            self._losses[run.chunk] += 1
+            times = self._losses[run.chunk]
             if times > LOSSES * (self.retries + 1):
-                raise ExhaustedError(run.unit, times)
-            self._again(run.unit, now)
+                raise ExhaustedError(run.chunk, times)
+            self._again(run.chunk, now)
 
-    def _again(self, unit: int, at: float) -> None:
-        """First in the line, unless another run of the unit goes on."""
-        if any(run.unit == unit for run in self.runs.values()):
-            self._once.add(unit)
+    def _again(self, chunk: int, at: float) -> None:
+        """First in the line, unless another run of the chunk goes on."""
+        if any(run.chunk == chunk for run in self.runs.values()):
+            self._once.add(chunk)
             return
-        self._once.discard(unit)
-        self._ready_at[unit] = at
-        self.waiting.appendleft(unit)
+        self._once.discard(chunk)
+        self._ready_at[chunk] = at
+        self.waiting.appendleft(chunk)
         self.redone += 1

@@ -42,7 +42,7 @@ def info(opened: Atlas) -> str:
         f"  index        {index.get('kind')}, recall@10 {_rounded(index.get('recall_at_10'))}, cosine",
         f"  digest       {about['digest']}",
         f"  created      {about['created']}",
-        "  took         " + ", ".join(f"{k} {timings[k]} s" for k in timings if k != "units_redone"),
+        "  took         " + ", ".join(f"{k} {timings[k]} s" for k in timings if k != "chunks_redone"),
     ]  # fmt: skip
     lines += ["", *words_on_trust(about), *words_on_axes(about), "", atlas_layers(opened)]
     return "\n".join(lines)

@@ -38,7 +38,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "thumbnails": (0, "0"),
     "picture_size": (64, "64"),
     "batch_size": (8, "8"),
-    "unit_size": (512, "512"),
+    "chunk_size": ("512", "512"),
     "threads": (2, "2"),
     "device": ("cpu", "cpu"),
     "dtype": ("bfloat16", "bfloat16"),
@@ -79,9 +79,9 @@ def _toml(value: Any) -> str:
 
 
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
-    (tmp_path / "job.toml").write_text('images = ["i"]\nnetwork = "n"\nout = "o"\nk = 3\nunit-size = 32\n')
+    (tmp_path / "job.toml").write_text('images = ["i"]\nnetwork = "n"\nout = "o"\nk = 3\nchunk-size = 32\n')
     options = _parser().parse_args(["build", "--config", str(tmp_path / "job.toml"), "-k", "4"])
-    assert (_settings(options).k, _settings(options).unit_size) == (4, 32)
+    assert (_settings(options).k, _settings(options).chunk_size) == (4, "32")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ("mean", [0.5], "three numbers"),
         ("std", [0.5, 0.5, 0.0], "above 0"),
         ("mean", ["a", "b", "c"], "mean"),
-        ("unit_size", 1000, "multiple of --batch-size 16"),
+        ("chunk_size", "1000", "multiple of --batch-size 16"),
         ("workers", "many", "auto"),
         ("workers", 0, "auto"),
         ("images", [], "at least one"),

@@ -93,7 +93,7 @@ def settings(root: Path, out: Path | None = None, **options: object) -> Settings
         resize=36,
         crop=CROP,
         batch_size=8,
-        unit_size=16,
+        chunk_size="16",
         sample=60,
         thumbnails=24,
         picture_size=24,
@@ -113,7 +113,7 @@ def write_inputs(root: Path, **options: object) -> Path:
 def arguments(chosen: Settings, *more: str) -> list[str]:
     """The command line of these settings."""
     words = ["build", "--images", *chosen.images]
-    for name in ("network", "weights", "out", "resize", "crop", "batch_size", "unit_size", "sample", "thumbnails"):
+    for name in ("network", "weights", "out", "resize", "crop", "batch_size", "chunk_size", "sample", "thumbnails"):
         words += [f"--{name.replace('_', '-')}", str(getattr(chosen, name))]
     words += ["--picture-size", str(chosen.picture_size), "--workers", chosen.workers, "--device", "cpu"]
     words += ["--projections", ",".join(chosen.projections), "-k", str(chosen.k)]

@@ -12,18 +12,6 @@ from atlas.network.recorder import Recorder
 from atlas.scan.extremes import extremes
 from atlas.types import Layer
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def device_of(wanted: str) -> torch.device:
-    """The device that `--device` means on this machine."""
-    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def prepare(module: nn.Module, device: torch.device, dtype: str) -> nn.Module:
-    """The module on its device, channels-last: 1.6 to 1.9 times as fast on a CPU."""
-    return module.to(device=device, dtype=DTYPES[dtype], memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
 
 class Responder:
     """Runs batches of one shape and keeps, for each image and neuron, the largest and the smallest value of the map.

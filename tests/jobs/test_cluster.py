@@ -19,13 +19,13 @@ from atlas.network.transfer import Download
 from atlas.store import layout
 from atlas.store.files import Folder
 from jobs import build as building
-from jobs import plan as planning
 from jobs.build import build
 from jobs.cluster import planned
+from jobs.planning.plan import make_plan
 from jobs.pool import Pool
 from tests import tiny
 
-OPTIONS: dict[str, Any] = {"k": 2, "sample": 20, "unit_size": 16, "projections": (), "evidence": 0}
+OPTIONS: dict[str, Any] = {"k": 2, "sample": 20, "chunk_size": "16", "projections": (), "evidence": 0}
 SMALL = """
 import torch
 from tests import tiny_net
@@ -99,11 +99,11 @@ def test_too_little_memory_on_the_device_halves_the_batch(
     assert "nothing to do" in capsys.readouterr().err
 
 
-def test_once_a_unit_is_committed_the_job_stops_and_says_so(tmp_path: Path) -> None:
+def test_once_a_chunk_is_committed_the_job_stops_and_says_so(tmp_path: Path) -> None:
     root = tiny.write_inputs(tmp_path, count=20)
-    plan, _, _ = planning.make_plan(tiny.settings(root, **OPTIONS))
+    plan, _ = make_plan(tiny.settings(root, **OPTIONS))
     folder = Folder(str(root / "atlas"))
-    error = DeviceMemoryError("scan of unit 1: the memory of cuda is too small for --batch-size 8")
+    error = DeviceMemoryError("scan of chunk 1: the memory of cuda is too small for --batch-size 8")
     assert building.smaller(folder, plan, error).settings.batch_size == 4
     folder.put(layout.scan_unit(0), b"")
     with pytest.raises(DeviceMemoryError, match="too small for --batch-size 8"):
@@ -122,11 +122,11 @@ def test_workers_that_do_not_start_stop_the_job(embedded_ray: None) -> None:
 
     pool = Pool(lambda: Broken.options(num_cpus=0).remote(), 1, 1)
     with pytest.raises(JobError, match=r"workers do not start: 2 in a row.*no space left for the network"):
-        pool.run([0], lambda actor, unit: actor.status.remote(), print)
+        pool.run([0], lambda actor, chunk: actor.status.remote(), print)
     pool.close()
 
 
-def test_a_unit_that_fails_everywhere_stops_the_job_by_name(embedded_ray: None) -> None:
+def test_a_chunk_that_fails_everywhere_stops_the_job_by_name(embedded_ray: None) -> None:
     import ray
 
     @ray.remote
@@ -134,16 +134,19 @@ def test_a_unit_that_fails_everywhere_stops_the_job_by_name(embedded_ray: None) 
         def status(self) -> int:
             return 0
 
-        def work(self, unit: int) -> int:
-            if unit == 3:
+        def work(self, chunk: int) -> int:
+            if chunk == 3:
                 raise ValueError("a number that is none")
-            return unit
+            return chunk
 
     done: list[int] = []
     pool = Pool(lambda: Failing.options(num_cpus=0).remote(), 2, 2)
     with pytest.raises(JobError, match="images 48 to 63 failed 3 times, last with ValueError: a number that is none"):
         pool.run(
-            range(5), lambda actor, unit: actor.work.remote(unit), done.append, describe=lambda unit: "images 48 to 63"
+            range(5),
+            lambda actor, chunk: actor.work.remote(chunk),
+            done.append,
+            describe=lambda chunk: "images 48 to 63",
         )
     assert set(done) == {0, 1, 2, 4}
     assert pool.redone == 2

@@ -16,7 +16,7 @@ from jobs.cli import main
 from jobs.extend import extend
 from tests import tiny
 
-OPTIONS: dict[str, Any] = {"k": 3, "sample": 40, "unit_size": 16, "projections": (), "evidence": 0}
+OPTIONS: dict[str, Any] = {"k": 3, "sample": 40, "chunk_size": "16", "projections": (), "evidence": 0}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(root: Path, embedded_ray: None) -> Path:
-    build(tiny.settings(root, root / "small", **OPTIONS))  # 43 images: two full units and a short one
+    build(tiny.settings(root, root / "small", **OPTIONS))  # 43 images: two full chunks and a short one
     return root / "small"
 
 
@@ -67,19 +67,19 @@ def test_an_extended_atlas_can_be_extended(root: Path, small: Path, tmp_path: Pa
 
 
 def test_scans_only_what_is_new(root: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs import build as building
+    from jobs.pool import Pool
 
     seen: list[int] = []
-    whole = building.Pool.run
+    whole = Pool.run
 
-    def run(self: Any, units: Any, *rest: Any) -> None:
-        seen.extend(units)
+    def run(self: Any, chunks: Any, *rest: Any) -> None:
+        seen.extend(chunks)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(building.Pool, "run", run)
+    monkeypatch.setattr(Pool, "run", run)
     with pytest.raises(KeyboardInterrupt):
         extend(str(small), (str(root / "few"),), str(tmp_path / "new"))
-    assert seen == [2]  # the trailing short unit
+    assert seen == [2]  # the trailing short chunk
     assert whole is not run
 
 

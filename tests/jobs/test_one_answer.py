@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def settings(root: Path, out: Path, **options: object) -> Settings:
-    """20 units of the scan, the last of one image; three images in quarantine; as many units of the harvest."""
-    return tiny.settings(root, out, unit_size=8, evidence=1, projections=("deconvnet",), **options)
+    """20 chunks of the scan, the last of one image; three images in quarantine; as many chunks of the harvest."""
+    return tiny.settings(root, out, chunk_size="8", evidence=1, projections=("deconvnet",), **options)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def answer(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory, embedded_r
 
 
 def committed(out: Path) -> dict[str, tuple[int, int]]:
-    """Units that are done, and which writing of them is there."""
+    """Chunks that are done, and which writing of them is there."""
     found = {}
     for path in [*out.glob("work/scan/*.safetensors"), *out.glob("work/harvest/*.arrow")]:
         try:
@@ -64,7 +64,7 @@ def workers() -> list[psutil.Process]:
 
 @contextmanager
 def killing(out: Path, when: list[int]) -> Iterator[list[int]]:
-    """While the block runs: kills a worker each time as many units are done as `when` says next; gives those killed."""
+    """In the block: kills a worker each time as many chunks are done as `when` says next; gives those killed."""
     killed: list[int] = []
     ended = threading.Event()
     rng = random.Random(1)
@@ -90,7 +90,7 @@ def killing(out: Path, when: list[int]) -> Iterator[list[int]]:
 
 
 def redone(out: Path) -> int:
-    return int(json.loads((out / "atlas.json").read_text())["timings"]["units_redone"])
+    return int(json.loads((out / "atlas.json").read_text())["timings"]["chunks_redone"])
 
 
 def test_two_workers_in_shuffled_order(
@@ -98,8 +98,8 @@ def test_two_workers_in_shuffled_order(
 ) -> None:
     from jobs import pool
 
-    def shuffled(self: pool.Pool, units: object, *rest: object, **named: object) -> None:
-        order = list(units)  # type: ignore[call-overload]
+    def shuffled(self: pool.Pool, chunks: object, *rest: object, **named: object) -> None:
+        order = list(chunks)  # type: ignore[call-overload]
         random.Random(3).shuffle(order)
         run(self, order, *rest, **named)
 
@@ -114,7 +114,7 @@ def test_two_workers_are_killed(tiny_root: Path, tmp_path: Path, answer: str) ->
         digest = build(settings(tiny_root, out, workers="2"))
     assert digest == answer
     assert len(killed) == 2
-    assert redone(out) <= len(killed)  # at most the unit in flight on each
+    assert redone(out) <= len(killed)  # at most the chunk in flight on each
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_workers_are_killed_at_six_moments(tiny_root: Path, tmp_path: Path, answ
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # about six seconds a death on an idle machine
 def test_the_whole_job_is_killed_again_and_again(tiny_root: Path, tmp_path: Path, answer: str) -> None:
-    """Each time the driver's process group is killed, and the same command goes on; units that are done stay done."""
+    """Each time the driver's process group is killed, and the same command goes on; chunks that are done stay done."""
     rng = random.Random(11)
     deaths = atlases = 0
     while deaths < DEATHS:
@@ -156,7 +156,7 @@ def test_the_whole_job_is_killed_again_and_again(tiny_root: Path, tmp_path: Path
             time.sleep(rng.random() * 0.1 if fuse < 10**9 else 0)
             if driver.poll() is None:
                 again = committed(out)
-                assert all(again[unit] == written for unit, written in before.items() if unit in again)
+                assert all(again[chunk] == written for chunk, written in before.items() if chunk in again)
                 os.killpg(driver.pid, signal.SIGKILL)
                 deaths += 1
             text, errors = driver.communicate()

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 UNITS = 14
-OPTIONS = {"k": 3, "sample": 30, "unit_size": 8, "projections": (), "evidence": 0}
+OPTIONS = {"k": 3, "sample": 30, "chunk_size": "8", "projections": (), "evidence": 0}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_three_nodes_and_one_of_them_lost(nodes: Any, inputs: Path, digest: str,
     finish(driver)
     nodes.add_node(**NODE)
     assert about(out)["digest"] == digest
-    assert about(out)["timings"]["units_redone"] <= 1  # a node had one worker
+    assert about(out)["timings"]["chunks_redone"] <= 1  # a node had one worker
 
 
 @pytest.mark.parametrize("node_too", [False, True])
@@ -117,7 +117,7 @@ def test_the_driver_is_killed_half_way_and_started_again(
         nodes.remove_node(sorted(nodes.worker_nodes, key=id)[0], allow_graceful=False)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
-    time.sleep(0.5)  # workers of a driver that is gone may still end a unit
+    time.sleep(0.5)  # workers of a driver that is gone may still end a chunk
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("out/pictures/scan-*.tar")}
     kept = {f"scan-{name.split('.')[0]}.tar" for name in scanned(out)}
     assert kept

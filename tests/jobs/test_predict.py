@@ -11,18 +11,18 @@ import pytest
 from atlas.errors import SettingsError
 from jobs import cli
 from jobs.build import build
-from jobs.forecast import Rates, Work, distinct, forecast, output_bytes
+from jobs.forecast import Rates, Todo, distinct, forecast, output_bytes
 from jobs.predict import measure
 from jobs.predicted import limit, size, text
 from tests import tiny
 
-WORK = Work(
-    images=10_000, left=10_000, unit_size=1000, neurons=100, layers=3, classes=10, sample=4096, dimensions=64,
+TODO = Todo(
+    images=10_000, left=10_000, chunk=1000, neurons=100, layers=3, classes=10, sample=4096, dimensions=64,
     half_codes=False, examples=2800, harvest_images=2000,
 )  # fmt: skip
 RATES = Rates(
     together=2, scan=200.0, harvest=100.0, decode_cpu=0.005, network=0.01, waiting=0.0, storage=1000.0, start=4.0,
-    plan=1.0, fold=0.1, examine=7.0, codes=1.0, hash=1e9, image_bytes=1000.0, thumbnail_bytes=100.0,
+    plan=1.0, fold=0.1, sanity=2.0, filters=1.0, core=1.0, hash=1e9, image_bytes=1000.0, thumbnail_bytes=100.0,
     picture_bytes=5000.0, partial_bytes=1e6, memory=10**9, driver_memory=10**9,
 )  # fmt: skip
 
@@ -32,16 +32,16 @@ RATES = Rates(
     [(1, 100.0, 56.0), (2, 50.0, 28.0), (5, 20.0, 11.2), (10, 10.0, 5.6), (100, 10.0, 2800 / 50 / 31.25)],
 )
 def test_workers_share_whole_units(workers: int, scan: float, harvest: float) -> None:
-    seconds = forecast(WORK, RATES, workers).seconds
+    seconds = forecast(TODO, RATES, workers).seconds
     assert seconds["scan"] == pytest.approx(scan, rel=0.06)
     assert seconds["harvest"] == pytest.approx(harvest)
-    assert seconds["sanity"] == 7.0
+    assert seconds["sanity"] == pytest.approx(6.0 / min(workers, 3))
 
 
 def test_what_is_done_already_is_not_done_again() -> None:
-    before = forecast(WORK, RATES, 2).seconds["scan"]
-    assert forecast(replace(WORK, left=5000), RATES, 2).seconds["scan"] == pytest.approx(before / 2, rel=0.1)
-    assert forecast(replace(WORK, left=0), RATES, 2).seconds["scan"] == 0
+    before = forecast(TODO, RATES, 2).seconds["scan"]
+    assert forecast(replace(TODO, left=5000), RATES, 2).seconds["scan"] == pytest.approx(before / 2, rel=0.1)
+    assert forecast(replace(TODO, left=0), RATES, 2).seconds["scan"] == 0
 
 
 def test_images_that_are_examples() -> None:
@@ -54,7 +54,7 @@ def test_images_that_are_examples() -> None:
 
 def test_the_limit_is_named() -> None:
     def said(**changes: Any) -> str:
-        return limit(forecast(WORK, replace(RATES, **changes), 2))
+        return limit(forecast(TODO, replace(RATES, **changes), 2))
 
     assert said() == "the network is the limit"
     assert said(waiting=0.02) == "decoding is the limit"
@@ -70,7 +70,7 @@ def test_sizes_in_words() -> None:
         "1.5 GB",
         "3000 TB",
     ]
-    assert "time" in text(forecast(WORK, RATES, 2))
+    assert "time" in text(forecast(TODO, RATES, 2))
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_measures_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.slow
 def test_sizes_are_those_of_the_atlas(tiny_root: Path, tiny_atlas: Path, tmp_path: Path) -> None:
     found = measure(tiny.settings(tiny_root, tmp_path / "none"))
-    sizes = output_bytes(found.work, found.rates)
+    sizes = output_bytes(found.todo, found.rates)
     packs = {path.name: path.stat().st_size for path in tiny_atlas.glob("pictures/*.tar")}
     scan = sum(length for name, length in packs.items() if name.startswith("scan"))
     assert sizes["thumbnails"] == pytest.approx(scan, rel=0.2)

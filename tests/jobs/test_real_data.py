@@ -45,7 +45,7 @@ def squeezenet(data: Path, tmp_path_factory: pytest.TempPathFactory, embedded_ra
             evidence=0,
             thumbnails=0,
             picture_size=8,
-            unit_size=64,
+            chunk_size="64",
             workers="2",
         )
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobs.schedule import LOSSES, PATIENCE, ExhaustedError, Schedule
 
 
-def test_hands_out_each_unit_once_in_order() -> None:
+def test_hands_out_each_chunk_once_in_order() -> None:
     schedule = Schedule(range(3), retries=1)
     assert [schedule.take(worker, 0.0) for worker in "abc"] == [0, 1, 2]
     assert [schedule.done(worker, 1.0) for worker in "abc"] == [0, 1, 2]
@@ -17,7 +17,7 @@ def test_hands_out_each_unit_once_in_order() -> None:
     assert schedule.redone == 0
 
 
-def test_a_unit_that_fails_goes_elsewhere_after_a_rest() -> None:
+def test_a_chunk_that_fails_goes_elsewhere_after_a_rest() -> None:
     schedule = Schedule([7], retries=3)
     assert schedule.take("a", 0.0) == 7
     assert not schedule.failed("a", 1.0)
@@ -28,7 +28,7 @@ def test_a_unit_that_fails_goes_elsewhere_after_a_rest() -> None:
     assert schedule.redone == 1
 
 
-def test_a_unit_comes_back_where_it_failed_if_there_is_no_elsewhere() -> None:
+def test_a_chunk_comes_back_where_it_failed_if_there_is_no_elsewhere() -> None:
     schedule = Schedule([7], retries=1)
     schedule.take("a", 0.0)
     schedule.failed("a", 0.0)
@@ -43,13 +43,13 @@ def test_a_worker_that_fails_twice_in_a_row_is_to_be_replaced() -> None:
     assert schedule.failed("a", 0.0) is True
 
 
-def test_failures_are_bounded_and_name_the_unit() -> None:
+def test_failures_are_bounded_and_name_the_chunk() -> None:
     schedule = Schedule([4], retries=2)
     for worker in ("a", "b"):
         schedule.take(worker, 100.0)
         schedule.failed(worker, 0.0)
     schedule.take("c", 100.0)
-    with pytest.raises(ExhaustedError, match="unit 4 failed 3 times"):
+    with pytest.raises(ExhaustedError, match="chunk 4 failed 3 times"):
         schedule.failed("c", 100.0)
 
 
@@ -90,8 +90,8 @@ def test_a_double_that_is_lost_leaves_the_other_run() -> None:
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 40), st.integers(1, 8))
-def test_whatever_happens_every_unit_is_done_once(random: object, units: int, workers: int) -> None:
-    schedule = Schedule(range(units), retries=10**6)
+def test_whatever_happens_every_chunk_is_done_once(random: object, chunks: int, workers: int) -> None:
+    schedule = Schedule(range(chunks), retries=10**6)
     done: list[int] = []
     now = 0.0
     while schedule.left:
@@ -103,10 +103,10 @@ def test_whatever_happens_every_unit_is_done_once(random: object, units: int, wo
         for worker in list(schedule.runs):
             what = random.random()  # type: ignore[attr-defined]
             if what < 0.5:
-                unit = schedule.done(worker, now)
-                done += [] if unit is None else [unit]
+                chunk = schedule.done(worker, now)
+                done += [] if chunk is None else [chunk]
             elif what < 0.6:
                 schedule.failed(worker, now)
             elif what < 0.65:
                 schedule.lost(worker, now)
-    assert sorted(done) == list(range(units))
+    assert sorted(done) == list(range(chunks))

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from bench.simulate import Stage, Trouble, winners
-from jobs.plan import harvest_units
 from jobs.schedule import ExhaustedError
+from jobs.stages.harvest import cut
 
 CALM = Trouble(0, 0, 1, 0, driver_lost=0, spread=0.0)
 
@@ -25,21 +25,21 @@ def test_trouble_is_survived(seed: int) -> None:
     result = Stage([60.0] * 2000, 100, 3, trouble, random.Random(seed)).run()
     assert result.redone <= result.failures + result.losses
     assert result.least / result.seconds > 0.55
-    assert result.left_by_driver <= 100  # a driver costs at most the units in flight
+    assert result.left_by_driver <= 100  # a driver costs at most the chunks in flight
 
 
 def test_doubling_spares_the_wait_for_a_slow_worker() -> None:
     trouble = Trouble(0, 0.1, 20.0, 0, driver_lost=0, spread=0.05)
     result = Stage([10.0] * 300, 30, 3, trouble, random.Random(2)).run()
     assert result.doubled > 0
-    assert result.seconds < 200  # a slow worker alone takes that long for one unit
+    assert result.seconds < 200  # a slow worker alone takes that long for one chunk
 
 
-def test_a_unit_that_always_fails_ends_the_job() -> None:
+def test_a_chunk_that_always_fails_ends_the_job() -> None:
     with pytest.raises(ExhaustedError):
         Stage([1.0] * 10, 4, 2, Trouble(1.0, 0, 1, 0, driver_lost=0), random.Random(0)).run()
 
 
 def test_the_harvest_is_cut_by_the_real_planning() -> None:
-    units = list(harvest_units(winners(1000, 50, 0), 1024))
-    assert sum(len(unit) for unit in units) == 28 * 50
+    chunks = list(cut(winners(1000, 50, 0), 1024))
+    assert sum(len(chunk) for chunk in chunks) == 28 * 50

@@ -22,7 +22,7 @@ from tests import tiny
 pytestmark = [pytest.mark.slow]
 HEAD, OTHER = "10.213.7.1", "10.213.7.2"
 BUCKET = f"http://{HEAD}:5000"
-OPTIONS = {"k": 3, "sample": 30, "unit_size": 8, "projections": (), "evidence": 0}
+OPTIONS = {"k": 3, "sample": 30, "chunk_size": "8", "projections": (), "evidence": 0}
 IMAGES = 45
 READ = (
     "import sys; from atlas.store.files import Folder; sys.stdout.write(Folder(sys.argv[1]).get(sys.argv[2]).decode())"

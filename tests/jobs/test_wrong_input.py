@@ -21,7 +21,7 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     def tripped(*_: object) -> None:
         raise AssertionError("workers were started")
 
-    monkeypatch.setattr("jobs.build.cluster", tripped)
+    monkeypatch.setattr("jobs.cluster.cluster", tripped)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def refused(root: Path, capsys: pytest.CaptureFixture[str], *more: str, says: tu
         (["--network", "none.py:net"], ("none.py",)),
         (["--map-layers", "conv9"], ("conv9",)),
         (["--code-layer", "conv9"], ("conv9",)),
-        (["--unit-size", "20"], ("20", "multiple")),
+        (["--chunk-size", "20"], ("20", "multiple")),
         (["--workers", "none"], ("none", "auto")),
         (["--class-names", "none.tsv"], ("none.tsv",)),
         (["--config", "none.toml"], ("none.toml",)),

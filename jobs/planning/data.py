@@ -1,0 +1,89 @@
+"""The images of a job: how many, of which classes, in which chunks; and their rows of the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from atlas.images.manifest import Manifest, hash_key, list_images
+from atlas.settings import Settings, chunk_for
+from atlas.store import layout
+from atlas.store.files import Folder
+
+HALF_CODES_ABOVE = 250_000
+"""Images above which codes are kept as float16."""
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """The images as workers know of them. `threshold`: hashes up to it may be in the response sample."""
+
+    count: int
+    classes: tuple[str, ...]
+    digest: str
+    threshold: int
+    chunk: int
+    """Images of a chunk."""
+
+    @property
+    def half_codes(self) -> bool:
+        return self.count > HALF_CODES_ABOVE
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.count // self.chunk)
+
+    def images_in(self, chunk: int) -> int:
+        """Images of a chunk; the last may be short."""
+        return min((chunk + 1) * self.chunk, self.count) - chunk * self.chunk
+
+
+def plan_data(settings: Settings) -> tuple[DataPlan, Manifest]:
+    """Lists the images. Raises `InputError`."""
+    manifest = list_images(settings.images, settings.class_names, settings.limit)
+    count = len(manifest.table)
+    auto = settings.chunk_size == "auto"
+    return (
+        DataPlan(
+            count,
+            tuple(manifest.classes),
+            manifest.digest,
+            sample_threshold(manifest.table, settings.seed, settings.sample),
+            chunk_for(count, settings.batch_size) if auto else int(settings.chunk_size),
+        ),
+        manifest,
+    )
+
+
+def sample_threshold(table: pa.Table, seed: int, sample: int) -> int:
+    """Hash up to which images are kept for the response sample: twice as many as it needs, for those in quarantine."""
+    candidates = 2 * sample + 256
+    if len(table) <= candidates:
+        return 2**64 - 1
+    hashes = hash_key(seed, table.column("key"))
+    return int(np.partition(hashes, candidates)[candidates])
+
+
+def write_manifest(folder: Folder, table: pa.Table, chunk: int) -> None:
+    """Writes the rows, a row group a chunk."""
+    with folder.writing(layout.MANIFEST) as stream:
+        pq.write_table(table, stream, row_group_size=chunk, compression="zstd")
+
+
+def read_chunk(folder: Folder, chunk: int) -> pa.Table:
+    """The manifest's rows of a chunk of images."""
+    with folder.open(layout.MANIFEST) as stream:
+        return pq.ParquetFile(stream).read_row_group(chunk)
+
+
+def read_rows(folder: Folder, data: DataPlan, image_ids: pa.Array) -> pa.Table:
+    """The manifest's rows of these images, in the order of image_id."""
+    with folder.open(layout.MANIFEST) as stream:
+        file = pq.ParquetFile(stream)
+        groups = sorted({int(i) // data.chunk for i in image_ids.to_numpy()})
+        table = file.read_row_groups(groups)
+    return table.filter(pc.is_in(table.column("image_id"), value_set=image_ids))

@@ -1,0 +1,49 @@
+"""A job, ready to be run. The plan is what workers get: plain, picklable, the same on every machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from atlas.images.manifest import Manifest
+from atlas.settings import Settings
+from jobs.planning.data import DataPlan, plan_data
+from jobs.planning.network import NetworkPlan, plan_network
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for, of which network, over which images. `settings.chunk_size` is a number by now."""
+
+    settings: Settings
+    network: NetworkPlan
+    data: DataPlan
+    batch_asked: int | None = None
+    """The batch that was asked for, where the device's memory was too small for it and nothing was committed yet."""
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two builds the same one: everything its contents depend on, as plain JSON values."""
+        kept = self.settings.identity()
+        preprocessing = asdict(self.network.preprocessing)
+        paths = ("images", "class_names", "network", "weights")  # their contents count instead
+        for name in (*paths, *preprocessing):
+            kept.pop(name, None)
+        kept |= {f"preprocessing_{k}": v for k, v in preprocessing.items()}
+        if self.batch_asked:
+            kept["batch_asked"] = self.batch_asked
+        kept |= {"manifest": self.data.digest, "count": self.data.count, **self.network.about}
+        return dict(json.loads(json.dumps(kept)))
+
+
+def make_plan(settings: Settings) -> tuple[Plan, Manifest]:
+    """Loads the network, finds its layers, lists the images. Raises `InputError`; writes nothing."""
+    network = plan_network(settings)
+    data, manifest = plan_data(settings)
+    return Plan(replace(settings, chunk_size=str(data.chunk)), network, data), manifest
+
+
+def with_batch(plan: Plan, batch: int) -> Plan:
+    """The plan with another batch than was asked for."""
+    asked = plan.batch_asked or plan.settings.batch_size
+    return replace(plan, settings=replace(plan.settings, batch_size=batch), batch_asked=asked)

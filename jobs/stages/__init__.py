@@ -1,0 +1,75 @@
+"""The stages of a job, in their order: the one list from which build, worker, progress and `--plan` follow.
+
+To add a stage, write its file and name it here. Its module has four functions (`StageModule` says what they get):
+
+    chunks(job)                   what there is to do, cut so that it does not depend on who does it
+    work(worker, chunk, given)    does one chunk and commits it; runs on a worker
+    finish(job)                   runs on the driver once all chunks are there
+    seconds(todo, rates, workers) how long that will take
+
+A stage that is the driver's alone (`parallel=False`) has only the last two. Optional: `words(reports)`, a few words for
+the progress line from what the chunks of this run reported.
+
+Nothing here loads torch, Ray or numpy: `help` lists the stages.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from jobs.forecast import Rates, Todo
+    from jobs.job import Chunk, Job
+    from jobs.work import Work
+
+
+class StageModule(Protocol):
+    """What the module of a stage has."""
+
+    def chunks(self, job: Job) -> Sequence[Chunk]: ...
+
+    def work(self, worker: Work, chunk: int, given: Any) -> Any: ...
+
+    def finish(self, job: Job) -> None: ...
+
+    def seconds(self, todo: Todo, rates: Rates, workers: int) -> float: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage. `module`: where its functions are. `noun`: what the sizes of its chunks count, for the progress line.
+
+    `parallel`: it has work for workers; the others are the driver's alone.
+    """
+
+    name: str
+    about: str
+    module: str
+    noun: str = "chunks"
+    parallel: bool = True
+
+    def load(self) -> StageModule:
+        """The module of the stage; loads what it needs."""
+        return cast("StageModule", importlib.import_module(self.module))
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("scan", "each image through the network once", "jobs.stages.scan", "images"),
+    Stage("merge", "the chunks' results, folded in their order", "jobs.stages.merge", parallel=False),
+    Stage(
+        "harvest", "winners' images once more: positions, crops, pictures, evidence", "jobs.stages.harvest", "examples"
+    ),
+    Stage("sanity", "whether the pictures depend on the weights", "jobs.stages.sanity", "layers"),
+    Stage("filters", "what kernels look like", "jobs.stages.filters", "layers"),
+    Stage("analyse", "index, map, similar neurons, near misses, properties", "jobs.stages.analyse", parallel=False),
+    Stage("publish", "the last tables, atlas.json, and the seal", "jobs.stages.publish", parallel=False),
+)
+"""The stages of `build`."""
+
+
+def named(name: str) -> Stage:
+    """The stage of that name."""
+    return next(stage for stage in STAGES if stage.name == name)

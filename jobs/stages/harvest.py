@@ -1,0 +1,113 @@
+"""Harvest: the winners' images once more, cut to the field and drawn back into the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from atlas.errors import JobError
+from atlas.harvest import harvester
+from atlas.harvest.drawn import ProjectionSettings
+from atlas.harvest.harvester import Harvester, HarvestReport, HarvestSettings
+from atlas.harvest.occluded import OcclusionSettings
+from atlas.scan.image_rows import image_rows
+from atlas.store import layout, parquet, schema
+from atlas.types import SIDES, Layer
+from jobs.job import Chunk, Job
+from jobs.planning import data
+
+if TYPE_CHECKING:
+    from jobs.forecast import Rates, Todo
+    from jobs.work import Work
+
+IMAGES = 256
+EXAMPLES = 8192
+"""Images, and examples, of a chunk at most."""
+
+
+def chunks(job: Job) -> Sequence[Chunk]:
+    """The winners, cut into whole images."""
+    return [
+        Chunk(len(winners), f"{len(winners)} examples", winners) for winners in cut(job.winners, job.plan.data.chunk)
+    ]
+
+
+def cut(winners: pa.Table, chunk_size: int) -> Iterator[pa.Table]:
+    """Winners, sorted by image and cut into chunks of whole images: the least work of the harvest."""
+    ordered = winners.sort_by(
+        [("image_id", "ascending"), ("neuron", "ascending"), ("side", "ascending"), ("rank", "ascending")]
+    )
+    ids = ordered.column("image_id").to_numpy()
+    if not len(ids):
+        return
+    starts = np.flatnonzero(np.diff(ids, prepend=-1))
+    ends = np.append(starts[1:], len(ids))
+    limit = min(chunk_size, IMAGES)
+    begin = images_in = 0
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        if images_in and (images_in == limit or end - begin > EXAMPLES):
+            yield ordered.slice(begin, start - begin)
+            begin, images_in = start, 0
+        images_in += 1
+    yield ordered.slice(begin)
+
+
+def work(worker: Work, chunk: int, given: pa.Table) -> HarvestReport:
+    """Harvests a chunk of winners and commits it."""
+    harvester = worker.keep("harvester", lambda: harvester_of(worker))
+    worker.watch = lambda: harvester.done
+    rows = worker.rows(given.column("image_id").to_pylist())
+    return harvester.harvest(worker.folder, chunk, rows, given)
+
+
+def harvester_of(worker: Work) -> Harvester:
+    """The harvester of a worker's network."""
+    s, session = worker.plan.settings, worker.session
+    projections = ProjectionSettings(
+        s.projections, s.projection_sides, s.evidence, s.picture_size, s.batch_size, s.seed
+    )
+    occlusion = OcclusionSettings(s.occlusion, s.projection_sides, s.picture_size, s.batch_size)
+    settings = HarvestSettings(s.batch_size, s.picture_size, worker.decode_threads, projections, occlusion)
+    return Harvester(
+        session.module, session.layers, session.normalise, session.preprocessing, settings, session.decoder
+    )
+
+
+def finish(job: Job) -> None:
+    """All examples in one order, whatever chunk they came from; the table of images, which names their frames."""
+    bodies = (job.folder.get(layout.harvest_unit(chunk)) for chunk in sorted(_done(job)))
+    parts = [harvester.load(body) for body in bodies]
+    if not parts:
+        raise JobError("no neuron has an example: every response is the same for all images; check the weights")
+    job.examples = in_order(pa.concat_tables([examples for examples, _ in parts]), job.plan.network.layers)
+    frames = pa.concat_tables([frames for _, frames in parts])
+    parquet.write_batches(job.folder, layout.table("images"), schema.IMAGES, _images(job, frames))
+
+
+def _done(job: Job) -> range:
+    return range(len(list(cut(job.winners, job.plan.data.chunk))))
+
+
+def _images(job: Job, frames: pa.Table) -> Iterator[pa.Table]:
+    plan = job.plan
+    for chunk in range(plan.data.chunks):
+        rows = data.read_chunk(job.folder, chunk)
+        yield image_rows(rows, job.gathered.images, plan.data.chunk, frames, plan.data.classes)
+
+
+def in_order(examples: pa.Table, layers: Sequence[Layer]) -> pa.Table:
+    """By layer, channel, side, rank."""
+    place = {layer.name: layer.index for layer in layers}
+    layer = np.array([place[name] for name in examples.column("layer").to_pylist()])
+    side = np.array([SIDES.index(s) for s in examples.column("side").to_pylist()])
+    rank, channel = examples.column("rank").to_numpy(), examples.column("channel").to_numpy()
+    return examples.take(pa.array(np.lexsort((rank, side, channel, layer)))).combine_chunks()
+
+
+def seconds(todo: Todo, rates: Rates, workers: int) -> float:
+    """Examples, shared by the workers that there are images for."""
+    busy = min(workers, max(todo.harvest_images / 64, 1))
+    return todo.examples / (rates.harvest / rates.together * busy)

@@ -1,0 +1,121 @@
+"""Publish: the last tables, `atlas.json`, and the seal."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from atlas.explain import sanity, trust
+from atlas.options import plain
+from atlas.store import layout, parquet, schema, seal
+from atlas.types import Layer
+from jobs.forecast import output_bytes
+from jobs.job import Job
+
+if TYPE_CHECKING:
+    from jobs.forecast import Rates, Todo
+
+_LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "pyarrow", "faiss-cpu", "openTSNE", "ray")
+
+
+def finish(job: Job) -> None:
+    """Writes neurons, examples and layers, and seals the folder."""
+    folder, codes, layers = job.folder, job.analysed, job.plan.network.layers
+    trusted = trust.by_neuron(codes.examples)
+    parquet.write(folder, "neurons", trust.with_trust(codes.neurons, trusted))
+    parquet.write(folder, "examples", codes.examples)
+    parquet.write(folder, "layers", _layers(layers, codes.axis, trust.by_layer(trusted)))
+    folder.sweep()  # a chunk that ran twice may have left half a file
+    words = [*trust.words(trusted), *sanity.words(parquet.read(folder, "sanity"))]
+    about = seal.seal(folder, _about(job, words))
+    folder.remove(layout.WORK)
+    job.digest = str(about["digest"])
+
+
+def seconds(todo: Todo, rates: Rates, workers: int) -> float:
+    """Rows, and checksums of all files."""
+    rows = 2e-6 * todo.images + 2e-5 * todo.examples + 4e-8 * todo.neurons * todo.classes
+    return rows + output_bytes(todo, rates)["all"] / rates.hash
+
+
+def _layers(
+    layers: tuple[Layer, ...], axis: dict[str, dict[str, float | None]], trusted: dict[str, trust.Trust]
+) -> pa.Table:
+    rows = []
+    for layer in layers:
+        f = layer.field
+        rows.append(
+            {
+                "layer": layer.name,
+                "index": layer.index,
+                "kind": layer.kind,
+                "channels": layer.channels,
+                "height": layer.height,
+                "width": layer.width,
+                **{
+                    f"field_{what}": {a: getattr(getattr(f, a), what) for a in "yx"}
+                    for what in ("size", "stride", "start")
+                },
+                "whole_input": f.global_field,
+                "rectified": layer.rectified,
+                "trust": trusted.get(layer.name),
+                "axis": axis.get(layer.name),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=schema.LAYERS)
+
+
+def _about(job: Job, words: list[str]) -> dict[str, Any]:
+    plan, settings, gathered, codes = job.plan, job.plan.settings, job.gathered, job.analysed
+    return {
+        "format_version": layout.FORMAT_VERSION,
+        "name": settings.out.rstrip("/").rpartition("/")[2],
+        "network": {
+            "name": plan.network.about["network"],
+            **{k: v for k, v in plan.network.about.items() if k != "network"},
+        },
+        "data": {
+            "sources": list(settings.images),
+            "count": plan.data.count,
+            "manifest_digest": plan.data.digest,
+            "classes": list(plan.data.classes),
+        },
+        "preprocessing": asdict(plan.network.preprocessing),
+        "settings": {"identity": plan.identity(), **{k: plain(v) for k, v in asdict(settings).items()}},
+        "accuracy": _accuracy(job),
+        "counts": {
+            "images": len(gathered.images.image_id),
+            "quarantined": len(gathered.quarantine),
+            "layers": len(plan.network.layers),
+            "neurons": plan.network.neurons,
+            "dead": sum(bool(dead) for dead in codes.neurons.column("dead").to_pylist()),
+            "examples": len(codes.examples),
+            "sample": len(gathered.sample_ids),
+            "classes": len(plan.data.classes),
+        },
+        "trust": {"words": words},
+        "index": codes.index,
+        "map": codes.map,
+        "compared": codes.compared,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "timings": {**job.seconds, "chunks_redone": job.redone},
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What made the folder."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+
+
+def _accuracy(job: Job) -> dict[str, Any]:
+    """Share of images with a class whose largest logit is of that class."""
+    images = job.gathered.images
+    labelled = images.class_id >= 0
+    right = images.predicted[labelled] == images.class_id[labelled]
+    return {"top1": float(right.mean()) if len(right) else None, "images": len(right)}
