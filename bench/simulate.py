@@ -3,8 +3,8 @@
     python -m bench.simulate [--images 14000000] [--workers 1024] [--seed 0]
 
 The decisions are those of the real job: `jobs.schedule` says who runs what and what is run again,
-`jobs.stages.harvest` cuts the winners into chunks. Only the clock and the workers are made up. Printed: the time against the least
-possible (all work, no trouble, perfectly shared), and what was run again.
+`jobs.stages.harvest` cuts the winners into chunks. Only the clock and the workers are made up. Printed: the time
+against the least possible (all work, no trouble, perfectly shared), and what was run again.
 """
 
 from __future__ import annotations

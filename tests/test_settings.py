@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from atlas.errors import SettingsError
-from atlas.settings import Settings, from_mapping, read_toml
+from atlas.options import read_toml
+from atlas.settings import Settings, chunk_for, from_mapping
 from jobs.cli import _parser, _settings
 
 NEEDED: dict[str, Any] = {"images": ["a", "b"], "network": "resnet18", "out": "atlas"}
@@ -141,3 +142,11 @@ def test_the_identity_leaves_out_what_changes_nothing() -> None:
 def test_every_setting_has_help() -> None:
     assert all(f.metadata["help"] for f in fields(Settings))
     assert {f.name for f in fields(Settings) if f.default is MISSING} == set(NEEDED)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "chunk"),
+    [(1, 16, 16), (1000, 16, 64), (256, 16, 16), (257, 16, 32), (10**6, 16, 1024), (10**6, 48, 1008), (9, 2048, 2048)],
+)
+def test_a_chunk_follows_from_the_number_of_images(count: int, batch: int, chunk: int) -> None:
+    assert chunk_for(count, batch) == chunk
