@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,14 +40,13 @@ class Apart:
     `origins` (rows, J) number the maps of `Table`: one row where all channels read the same, else one a channel.
     Convolution, linear: `weight` (channels, inputs a group, kh, kw) and `bias` (channels,) float64 with the batch norm
     folded; `merge` (inputs,) the place among J of each input, where several come from one map; `call` is the module
-    call that reads; `tokens`: its input has channels last. Block: `addends` (J), `root` the addition that gives the sum.
+    call that reads. Block: `addends` (J), `root` the addition that gives the sum.
     """
 
     layer: Layer
     why: str | None = None
     origins: Tensor = field(default_factory=lambda: torch.zeros(1, 0, dtype=torch.int64))
     call: tuple[str, int] = ("", 1)
-    module: nn.Module | None = None
     weight: Tensor | None = None
     bias: Tensor | None = None
     merge: Tensor | None = None
@@ -114,7 +114,7 @@ def take_apart(graph: Graph, layers: Sequence[Layer]) -> tuple[list[Apart], Tabl
             continue
         try:
             result.append(
-                plan.addends and _block(layer, plan, found) or _weighted(graph, layer, candidate, plan, found)
+                (plan.addends and _block(layer, plan, found)) or _weighted(graph, layer, candidate, plan, found)
             )
         except _RefusalError as error:
             result.append(Apart(layer, str(error)))
@@ -172,7 +172,7 @@ def _expand(
     for place in (0, 1):
         operand = node.args[place]
         inner = graph.producer(operand.value) if isinstance(operand, Ref) else None
-        if inner is None and not (isinstance(operand, Ref) and operand.value == graph.input):
+        if not isinstance(operand, Ref) or operand.value not in graph.reached(graph.input, 0, node.index):
             raise _RefusalError(f"its sum holds a constant, in {node.where}")
         sign = factor * (float(alpha) if place else 1.0)
         value = graph.values[operand.value]
@@ -208,23 +208,30 @@ def _weighted(graph: Graph, layer: Layer, candidate: Candidate, plan: _Plan, fou
     weight = weight.reshape(*weight.shape, *(1,) * (4 - weight.dim()))
     weight, bias = weight * scale[:, None, None, None], bias * scale + shift
     call = (candidate.call.module, candidate.call.number)
-    if isinstance(module, nn.Linear):
-        unique, merge = numbers.unique(return_inverse=True)
-        joined = len(unique) < len(numbers)
-        return Apart(
-            layer, None, (unique if joined else numbers)[None], call, module, weight, bias, merge if joined else None
-        )
-    if not isinstance(module, nn.Conv2d) or module.transposed:
+    groups, window = 1, {}
+    if isinstance(module, nn.Conv2d) and not module.transposed:
+        groups, window = module.groups, _window(module)
+    elif not isinstance(module, nn.Linear):
         raise _RefusalError(f"{candidate.call} is a {type(module).__name__}, whose sum is not known")
-    rows = numbers.reshape(module.groups, -1)  # (groups, inputs a group)
-    of = torch.arange(len(weight)) // (len(weight) // module.groups)
-    top, left = module.dilation[0], module.dilation[1]
-    return Apart(
-        layer, None, rows if module.groups == 1 else rows[of], call, module, weight, bias, None, module.groups,
-        (module.stride[0], module.stride[1]), (top, left),
-        tuple(module._reversed_padding_repeated_twice),
-        "constant" if module.padding_mode == "zeros" else module.padding_mode,
-    )  # fmt: skip
+    merge = None
+    rows = numbers.reshape(groups, -1)  # (groups, inputs a group)
+    if groups == 1:
+        unique, places = torch.unique(numbers, return_inverse=True)
+        rows, merge = (unique[None], places) if len(unique) < len(numbers) else (rows, None)
+    else:
+        rows = rows.repeat_interleave(len(weight) // groups, 0)  # (channels, inputs a group)
+    call = (candidate.call.module, candidate.call.number)
+    return Apart(layer, None, rows, call, weight=weight, bias=bias, merge=merge, groups=groups, **window)
+
+
+def _window(module: nn.Conv2d) -> dict[str, Any]:
+    """Stride, dilation and padding of a convolution; padding (left, right, top, bottom), as `F.pad` wants it."""
+    return {
+        "stride": (module.stride[0], module.stride[1]),
+        "dilation": (module.dilation[0], module.dilation[1]),
+        "padding": tuple(module._reversed_padding_repeated_twice),
+        "padding_mode": "constant" if module.padding_mode == "zeros" else module.padding_mode,
+    }
 
 
 def _folded(graph: Graph, candidate: Candidate, channels: int) -> tuple[Tensor, Tensor]:

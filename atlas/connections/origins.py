@@ -29,8 +29,11 @@ _MOVES = frozenset(
         *("unsqueeze", "expand", "slice", "select", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind"),
         *("unsafe_split_with_sizes", "cat", "stack", "flip", "roll", "repeat", "index_select", "index", "flatten"),
         *("unflatten", "movedim", "narrow", "pixel_shuffle", "pixel_unshuffle", "constant_pad_nd", "reflection_pad2d"),
-        *("replication_pad2d", "channel_shuffle", "native_channel_shuffle", "upsample_nearest2d", "im2col"),
+        *("replication_pad2d", "channel_shuffle", "native_channel_shuffle", "upsample_nearest2d", "as_strided"),
     )
+)
+_VIEWS = frozenset(
+    ("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten", "squeeze", "unsqueeze")
 )
 _SAME = frozenset(
     (
@@ -98,7 +101,9 @@ def by_channel(numbers: Tensor, axis: int, table: Table, what: str) -> Tensor:
     flat = numbers.movedim(axis, 0).reshape(numbers.shape[axis], -1)  # (C, positions)
     found, mixed = _fold(flat, [1])
     if bool(mixed.any()):
-        first = table.block(what, len(found))
+        ends = {table[int(flat[mixed].max())], table[int(flat[mixed][flat[mixed] > 0].min())]}
+        told = {origin.layer for origin in ends if not origin.recorded}
+        first = table.block(told.pop() if len(told) == 1 else what, len(found))
         found = torch.where(mixed, first + torch.arange(len(found), dtype=found.dtype), found)
     return found.long()
 
@@ -181,6 +186,12 @@ def _moved(graph: Graph, node: Node, op: str, full: list[Tensor]) -> list[Tensor
     """The operation itself, run on origins instead of values; None where it needs what a trace does not keep."""
     places = dict(zip(node.inputs, full, strict=True))
     args, kwargs = list(node.args), dict(node.kwargs)
+    if op in _VIEWS:
+        args, op = [args[0], graph.values[node.outputs[0]].shape], "reshape"
+    if op == "as_strided":  # how a pool over everything gives its result: only dimensions of 1 may differ
+        shape = graph.values[node.outputs[0]].shape
+        alike = [n for n in full[0].shape if n > 1] == [n for n in shape if n > 1]
+        return [full[0].reshape(shape)] if alike else None
     if op in ("index", "index_select"):
         at = 1 if op == "index" else 2
         chosen = args[at] if op == "index" else (args[at],)
