@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from api import errors
-from api.errors import ApiError
-from api.gate import Gate, refusal
+from api.http import errors
+from api.http.errors import ApiError
+from api.http.gate import Gate, refusal
+from api.http.log import RequestLog
+from api.http.metrics import Metrics
 from api.library import Library
-from api.log import RequestLog
-from api.metrics import Metrics
 from api.routes import Service, install
 from atlas.errors import AtlasError
 

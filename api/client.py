@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from api.urls import API, Urls, with_query
+from api.http.urls import API, Urls, with_query
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:

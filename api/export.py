@@ -18,12 +18,12 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pyarrow as pa
 
-from api import look
+from api.html import environment as look
+from api.http.urls import part, unpart, with_query
 from api.library import Library
 from api.pages import Pages
 from api.rest import Call
 from api.say import Speaker
-from api.urls import part, unpart, with_query
 from atlas.errors import FolderError, InputError
 from atlas.read import classes as tables
 from atlas.read import maps

@@ -12,10 +12,12 @@ from typing import Any
 
 import jinja2
 
-from api import about, look, models, rest, words
-from api.params import LIMIT, Param
+from api import about, models, rest
+from api.html import environment as look
+from api.html import formatting as words
+from api.http.params import LIMIT, Param
+from api.http.urls import with_query
 from api.rest import Call
-from api.urls import with_query
 from atlas.errors import NotFoundError
 from atlas.read import classes as tables
 from atlas.read import maps

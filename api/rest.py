@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from api import about, models
-from api.errors import ApiError
+from api.http.errors import ApiError
+from api.http.params import LIMIT, Param, cursor, integer, mark, offset_of
 from api.library import Library
-from api.params import LIMIT, Param, cursor, integer, mark, offset_of
 from api.say import Speaker
 from atlas.read import classes, maps, search
 from atlas.read.neurons import SORTS

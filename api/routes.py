@@ -12,18 +12,19 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from api import look, models, rest
-from api.errors import ApiError
-from api.gate import LARGEST_BODY
+from api import models, rest
+from api.html import environment as look
+from api.http.errors import ApiError
+from api.http.gate import LARGEST_BODY
+from api.http.metrics import TYPE, Metrics
+from api.http.openapi import document
+from api.http.params import Param, integer, parse
+from api.http.respond import IMMUTABLE, REVALIDATE, Answer, json_answer
+from api.http.urls import API, unpart
 from api.library import Library
-from api.metrics import TYPE, Metrics
-from api.openapi import document
 from api.pages import PARAMS, Pages
-from api.params import Param, integer, parse
-from api.respond import IMMUTABLE, REVALIDATE, Answer, json_answer
 from api.rest import Call
 from api.say import Speaker
-from api.urls import API, unpart
 from atlas.errors import AtlasError
 from atlas.read import maps
 

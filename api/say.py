@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from api import models, shapes
+from api.http.urls import Urls, with_query
 from api.library import Shelf
-from api.urls import Urls, with_query
 from atlas.read.examples import Example
 from atlas.read.images import ImageRow
 from atlas.read.pictures import Place

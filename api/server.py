@@ -23,10 +23,10 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api import errors
 from api.app import create_app
-from api.gate import LONGEST_TARGET
-from api.respond import dumps
+from api.http import errors
+from api.http.gate import LONGEST_TARGET
+from api.http.respond import dumps
 from atlas.errors import SettingsError
 
 HEADER_SECONDS = 20.0

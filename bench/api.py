@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
-from api.urls import Urls
+from api.http.urls import Urls
 from tests import constructed
 
 OUT = Path(__file__).parent / "out"

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api import look
 from api.app import create_app
+from api.html import environment as look
+from api.html.formatting import figures
 from api.pages import PAGES
-from api.words import figures
 from tests import constructed
 from tests.api.serving import serving
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.errors import ApiError
-from api.params import Param, cursor, integer, mark, offset_of, parse
+from api.http.errors import ApiError
+from api.http.params import Param, cursor, integer, mark, offset_of, parse
 
 LIMIT = Param("limit", "int", "", 60, 1, 500)
 SORT = Param("sort", "choice", "", "channel", choices=("channel", "max"))

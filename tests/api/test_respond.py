@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.respond import accepts_gzip, dumps, matches
+from api.http.respond import accepts_gzip, dumps, matches
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.gate import LONGEST_TARGET
+from api.http.gate import LONGEST_TARGET
 from tests.api.conftest import ODD
 from tests.api.serving import raw, serving
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.urls import Urls, part, unpart, with_query
+from api.http.urls import Urls, part, unpart, with_query
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 

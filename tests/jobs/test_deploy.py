@@ -87,7 +87,7 @@ def test_the_commands_of_compose_are_taken() -> None:
 
 
 def test_the_service_is_locked_and_asked_where_it_answers() -> None:
-    from api import gate
+    from api.http import gate
 
     deployment = next(document for _, document in documents() if document.get("kind") == "Deployment")
     pod = deployment["spec"]["template"]["spec"]

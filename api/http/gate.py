@@ -15,12 +15,13 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors, look
-from api.errors import ApiError
-from api.log import RequestLog, shown
-from api.metrics import Metrics
+from api.html import environment as look
+from api.http import errors
+from api.http.errors import ApiError
+from api.http.log import RequestLog, shown
+from api.http.metrics import Metrics
+from api.http.respond import Answer, dumps
 from api.models import Problem
-from api.respond import Answer, dumps
 
 LONGEST_TARGET = 8192
 """Bytes of a path with its query."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.errors import ApiError
-from api.urls import unpart
+from api.http.errors import ApiError
+from api.http.urls import unpart
 
 LIMIT = 500
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")

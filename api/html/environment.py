@@ -14,10 +14,10 @@ from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from markupsafe import escape
 
-from api import charts, words
+from api.html import charts, formatting
 
 _SPECIAL = re.compile("[&<>\"']").search
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 WEB = HERE / "web"
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 NAMES = ("site.css", "site.js", "icon.svg", "dist/map.js")
@@ -99,7 +99,7 @@ def environment(*, static: Callable[[str], str] = asset_address, exported: bool 
         auto_reload=False,
         trim_blocks=False,
     )
-    env.filters.update(words.FILTERS)
+    env.filters.update(formatting.FILTERS)
     env.globals.update(
         static=static, exported=exported, home="/", atlas=None, json=None, has_map="dist/map.js" in assets()
     )

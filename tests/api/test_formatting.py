@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import charts, words
+from api.html import charts
+from api.html import formatting as words
 
 TRUST = {"keeps": 0.62, "loses": 0.71, "keeps_random": 0.09, "loses_random": 0.14, "score": 0.5, "n": 3}
 
