@@ -26,7 +26,21 @@ from atlas.errors import AtlasError
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from api import models
+    from api.views.atlas import Atlas
+    from api.views.class_ import Class
+    from api.views.classes import ClassItem
+    from api.views.health import Health
+    from api.views.image import Image
+    from api.views.images import ImageItem
+    from api.views.index import AtlasItem, AtlasList
+    from api.views.layer import Layer
+    from api.views.neighbours import Neighbour, NeighbourList
+    from api.views.neuron import Neuron
+    from api.views.quarantine import Quarantined
+    from api.views.sanity import Sanity
+    from api.views.search import Hit
+    from api.views.tile import Tile
+    from api.views.values import Picture
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -65,13 +79,13 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
-    def health(self) -> models.Health:
+    def health(self) -> Health:
         """State of the service."""
-        return cast("models.Health", self.json(f"{API}/health"))
+        return cast("Health", self.json(f"{API}/health"))
 
-    def atlases(self) -> list[models.AtlasItem]:
+    def atlases(self) -> list[AtlasItem]:
         """What there is."""
-        return cast("models.AtlasList", self.json(f"{API}/atlases"))["items"]
+        return cast("AtlasList", self.json(f"{API}/atlases"))["items"]
 
     def atlas(self, name: str) -> AtlasClient:
         """One atlas, by its name."""
@@ -113,70 +127,70 @@ class AtlasClient:
         self._client = client
         self._urls = Urls(name)
 
-    def about(self) -> models.Atlas:
+    def about(self) -> Atlas:
         """What the atlas is."""
-        return cast("models.Atlas", self._client.json(self._urls.api))
+        return cast("Atlas", self._client.json(self._urls.api))
 
-    def layers(self) -> list[models.Layer]:
+    def layers(self) -> list[Layer]:
         """Layers from input to output."""
         return list(self._items(f"{self._urls.api}/layers"))
 
     def neurons(
         self, layer: str, *, sort: str = "channel", order: str | None = None, class_id: int | None = None,
         dead: bool | None = None,
-    ) -> Iterator[models.Tile]:  # fmt: skip
+    ) -> Iterator[Tile]:  # fmt: skip
         """Neurons of a layer."""
         asked = {"sort": sort, "order": order, "class": class_id, "dead": None if dead is None else str(dead).lower()}
         return self._items(f"{self._urls.layer(layer)[0]}/neurons", asked | {"limit": 200})
 
-    def neuron(self, layer: str, channel: int) -> models.Neuron:
+    def neuron(self, layer: str, channel: int) -> Neuron:
         """All of one neuron."""
-        return cast("models.Neuron", self._client.json(self._urls.neuron(layer, channel)[0]))
+        return cast("Neuron", self._client.json(self._urls.neuron(layer, channel)[0]))
 
-    def images(self, class_id: int | None = None) -> Iterator[models.ImageItem]:
+    def images(self, class_id: int | None = None) -> Iterator[ImageItem]:
         """Images, of a class or all."""
         return self._items(f"{self._urls.api}/images", {"class": class_id, "limit": 500})
 
-    def image(self, image_id: int) -> models.Image:
+    def image(self, image_id: int) -> Image:
         """One image."""
-        return cast("models.Image", self._client.json(self._urls.image(image_id)[0]))
+        return cast("Image", self._client.json(self._urls.image(image_id)[0]))
 
-    def neighbours(self, image_id: int, k: int = 10) -> list[models.Neighbour]:
+    def neighbours(self, image_id: int, k: int = 10) -> list[Neighbour]:
         """Images nearest to one."""
         address = with_query(f"{self._urls.image(image_id)[0]}/neighbours", {"k": k})
-        return cast("models.NeighbourList", self._client.json(address))["items"]
+        return cast("NeighbourList", self._client.json(address))["items"]
 
-    def neighbours_of(self, code: Sequence[float], k: int = 10) -> list[models.Neighbour]:
+    def neighbours_of(self, code: Sequence[float], k: int = 10) -> list[Neighbour]:
         """Images nearest to a code."""
         body = {"code": [float(value) for value in code], "k": k}
-        return cast("models.NeighbourList", self._client.json(f"{self._urls.api}/neighbours", body))["items"]
+        return cast("NeighbourList", self._client.json(f"{self._urls.api}/neighbours", body))["items"]
 
-    def classes(self) -> Iterator[models.ClassItem]:
+    def classes(self) -> Iterator[ClassItem]:
         """Classes."""
         return self._items(f"{self._urls.api}/classes", {"limit": 500})
 
-    def class_(self, class_id: int) -> models.Class:
+    def class_(self, class_id: int) -> Class:
         """One class."""
-        return cast("models.Class", self._client.json(self._urls.class_(class_id)[0]))
+        return cast("Class", self._client.json(self._urls.class_(class_id)[0]))
 
     def map(self, kind: str | None = None) -> pa.Table:
         """Points of a map: image_id, x, y, grid_row, grid_column, class_id."""
         address = with_query(f"{self._urls.api}/map", {"kind": kind})
         return pa.ipc.open_stream(self._client.get(address, accept=ARROW)).read_all()
 
-    def search(self, q: str) -> list[models.Hit]:
+    def search(self, q: str) -> list[Hit]:
         """Layers, neurons, classes, images by name."""
         return list(self._items(f"{self._urls.api}/search", {"q": q}))
 
-    def quarantine(self) -> Iterator[models.Quarantined]:
+    def quarantine(self) -> Iterator[Quarantined]:
         """Images that were left out."""
         return self._items(f"{self._urls.api}/quarantine", {"limit": 500})
 
-    def sanity(self) -> Iterator[models.Sanity]:
+    def sanity(self) -> Iterator[Sanity]:
         """How far pictures depend on the weights."""
         return self._items(f"{self._urls.api}/sanity", {"limit": 500})
 
-    def picture(self, picture: models.Picture) -> bytes:
+    def picture(self, picture: Picture) -> bytes:
         """Bytes of an image file. Raises `ServiceError` 404 with the reason where there is none."""
         if picture["url"] is None:
             raise ServiceError(404, picture["why"] or "not there")

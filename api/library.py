@@ -6,14 +6,29 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
-from api.models import Verification
+from typing_extensions import TypedDict
+
+from api.http.described import closed, doc
 from atlas.errors import AtlasError, NotFoundError
 from atlas.read import verify
 from atlas.read.catalog import Atlas, Store
 
 RESERVED = ("api", "metrics", "static", "livez", "favicon.ico", "robots.txt")
 """First parts of paths that are not names of atlases."""
+
+
+@closed
+class Verification(TypedDict):
+    """What was verified of a folder, and what is still being."""
+
+    tables: Annotated[str, doc("tables and index against SHA256SUMS: verified, failed", "verified")]
+    sizes: Annotated[str, doc("packs of pictures by size: verified, failed", "verified")]
+    packs: Annotated[str, doc("packs by checksum, in the background: running, verified, failed", "running")]
+    packs_done: Annotated[int, doc("packs whose checksum was verified", 3)]
+    packs_total: Annotated[int, doc("packs of pictures", 12)]
+    failed: Annotated[list[str], doc("packs that are not what SHA256SUMS says", [])]
 
 
 class Shelf:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Annotated
 
-from api.models import Problem
+from typing_extensions import TypedDict
+
+from api.http.described import closed, doc
 from atlas.errors import AtlasError, InputError, NotFoundError, PictureError
+
+
+@closed
+class Problem(TypedDict):
+    """An error, as application/problem+json (RFC 9457)."""
+
+    type: Annotated[str, doc("kind of problem", "about:blank")]
+    title: Annotated[str, doc("the status in words", "Not Found")]
+    status: Annotated[int, doc("HTTP status", 404)]
+    detail: Annotated[str, doc("value, expectation, cure: one line", "layer 'conv9': expected one of /layers")]
 
 
 class ApiError(Exception):

@@ -17,11 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.html import environment as look
 from api.http import errors
-from api.http.errors import ApiError
+from api.http.errors import ApiError, Problem
 from api.http.log import RequestLog, shown
 from api.http.metrics import Metrics
 from api.http.respond import Answer, dumps
-from api.models import Problem
 
 LONGEST_TARGET = 8192
 """Bytes of a path with its query."""

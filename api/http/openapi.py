@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from api.models import Problem
+from api.http.errors import Problem
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -18,33 +18,36 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from api import models
-from api.routes import ROUTES
+from api.views import VIEWS
+from api.views.health import Health
+from api.views.index import AtlasList
+from api.views.sectioned import model as whole
 from tests.api.conftest import ODD
 
 A = "/api/v1/atlases/plain"
+MODELS = {view.name: whole(view) for view in VIEWS}
 ANSWERS: list[tuple[str, Any]] = [
-    ("/api/v1/health", models.Health),
-    ("/api/v1/atlases", models.AtlasList),
-    (A, models.Atlas),
-    (f"{A}/layers", models.LayerList),
-    (f"{A}/layers/conv1", models.Layer),
-    (f"{A}/layers/conv1/filters", models.FilterList),
-    (f"{A}/layers/block.conv%402/neurons", models.TileList),
-    (f"{A}/layers/fc/neurons?sort=selectivity&order=asc&class=1&dead=false&limit=2", models.TileList),
-    (f"{A}/neurons/conv1/0", models.Neuron),
-    (f"{A}/neurons/fc/3", models.Neuron),
-    (f"{A}/images", models.ImageList),
-    (f"{A}/images?class=2&limit=3", models.ImageList),
-    (f"{A}/images/5", models.Image),
-    (f"{A}/images/5/neighbours?k=4", models.NeighbourList),
-    (f"{A}/classes", models.ClassList),
-    (f"{A}/classes/1", models.Class),
-    (f"{A}/map?kind=pca", models.Map),
-    (f"{A}/search?q=conv", models.HitList),
-    (f"{A}/search?q=conv%201", models.HitList),
-    (f"{A}/quarantine", models.QuarantineList),
-    (f"{A}/sanity?limit=5", models.SanityList),
+    ("/api/v1/health", Health),
+    ("/api/v1/atlases", AtlasList),
+    (A, MODELS["atlas"]),
+    (f"{A}/layers", MODELS["layers"]),
+    (f"{A}/layers/conv1", MODELS["layer"]),
+    (f"{A}/layers/conv1/filters", MODELS["filters"]),
+    (f"{A}/layers/block.conv%402/neurons", MODELS["neurons"]),
+    (f"{A}/layers/fc/neurons?sort=selectivity&order=asc&class=1&dead=false&limit=2", MODELS["neurons"]),
+    (f"{A}/neurons/conv1/0", MODELS["neuron"]),
+    (f"{A}/neurons/fc/3", MODELS["neuron"]),
+    (f"{A}/images", MODELS["images"]),
+    (f"{A}/images?class=2&limit=3", MODELS["images"]),
+    (f"{A}/images/5", MODELS["image"]),
+    (f"{A}/images/5/neighbours?k=4", MODELS["neighbours"]),
+    (f"{A}/classes", MODELS["classes"]),
+    (f"{A}/classes/1", MODELS["class"]),
+    (f"{A}/map?kind=pca", MODELS["map"]),
+    (f"{A}/search?q=conv", MODELS["search"]),
+    (f"{A}/search?q=conv%201", MODELS["search"]),
+    (f"{A}/quarantine", MODELS["quarantine"]),
+    (f"{A}/sanity?limit=5", MODELS["sanity"]),
 ]
 
 
@@ -72,7 +75,7 @@ def test_every_field_is_described() -> None:
 
 def test_every_route_has_an_answer_here() -> None:
     asked = {model for _, model in ANSWERS}
-    assert {route.model for route in ROUTES} <= asked
+    assert all(MODELS[view.name] in asked for view in VIEWS if view.model)
 
 
 def test_a_neuron_says_what_its_tables_say(service: httpx.Client, atlases: Path) -> None:

@@ -1,12 +1,17 @@
-"""Layers, neurons and their examples."""
+"""All of one neuron: its numbers, its examples with their pictures, and what it is like."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
-from api.models.parts import (
+from api.html import charts
+from api.http.described import closed, doc
+from api.views.call import Call
+from api.views.speaker import Speaker
+from api.views.tile import ClassShare, class_share
+from api.views.values import (
     Box,
     Channel,
     ClassId,
@@ -14,7 +19,6 @@ from api.models.parts import (
     Evidences,
     ImageId,
     LayerName,
-    Next,
     Page,
     Picture,
     ReceptiveField,
@@ -22,115 +26,16 @@ from api.models.parts import (
     Similarity,
     Trusts,
     Url,
-    closed,
-    doc,
+    box_of,
+    evidences,
+    field_of,
+    query,
+    trust_of,
 )
-
-
-@closed
-class ClassShare(TypedDict):
-    """A class as one neuron responds to it."""
-
-    class_id: Annotated[int, doc("class", 3)]
-    class_name: ClassName
-    mean: Annotated[float | None, doc("mean side-max response over the images of the class", 6.5)]
-    share: Annotated[float | None, doc("share of the images of the class with a response above 0", 0.75)]
-    url: Url
-    page: Page
-
-
-@closed
-class TilePicture(TypedDict):
-    """One of the pictures on a neuron's tile."""
-
-    rank: Annotated[int, doc("rank of the example, side max", 0)]
-    image_id: ImageId
-    response: Response
-    crop: Annotated[Picture, doc("the field cut from the image")]
-    projection: Annotated[Picture, doc("the projection beside it: deconvnet, or the first kind there is")]
-
-
-@closed
-class Tile(TypedDict):
-    """A neuron on a wall: a few numbers and its first pictures."""
-
-    layer: LayerName
-    channel: Channel
-    max: Annotated[float | None, doc("largest response", 23.5)]
-    mean: Annotated[float | None, doc("mean over images of the largest response in the map", 4.5)]
-    fires: Annotated[float | None, doc("share of images with a response above 0", 0.4)]
-    dead: Annotated[bool | None, doc("a rectifier follows and no image is above 0; null where none follows", False)]
-    selectivity: Annotated[float | None, doc("class selectivity index, 0 to 1", 0.6)]
-    trust: Annotated[float | None, doc("trust score of the projection shown on tiles (deconvnet first)", 0.5)]
-    why_max: Annotated[str | None, doc("why side max has no examples; null where it has", None)]
-    top_class: Annotated[ClassShare | None, doc("class of the largest mean response")]
-    pictures: Annotated[list[TilePicture], doc("side max, at most nine, by rank", [])]
-    url: Url
-    page: Page
-
-
-@closed
-class Layer(TypedDict):
-    """One layer."""
-
-    layer: LayerName
-    index: Annotated[int, doc("order in the forward pass, from 0", 4)]
-    kind: Annotated[str, doc("conv, linear or block", "conv")]
-    channels: Annotated[int, doc("number of neurons", 64)]
-    height: Annotated[int, doc("height of the map, positions", 55)]
-    width: Annotated[int, doc("width of the map, positions", 55)]
-    field: Annotated[ReceptiveField, doc("receptive field")]
-    rectified: Annotated[bool, doc("a rectifier follows", True)]
-    dead: Annotated[int | None, doc("number of dead neurons; null where no rectifier follows", 2)]
-    trust: Trusts
-    axis: Annotated[
-        dict[str, float | None] | None,
-        doc("medians over its neurons (…_neurons) and over as many random directions (…_random); null if not measured"),
-    ]
-    telling: Annotated[list[Tile], doc("its most selective neurons that have examples, at most eight", [])]
-    filters: Annotated[int, doc("number of its filters that were drawn", 0)]
-    url: Url
-    page: Page
-    neurons_url: Annotated[str, doc("address of its neurons", "/api/v1/atlases/digits/layers/conv1/neurons")]
-    filters_url: Annotated[str, doc("address of its filters", "/api/v1/atlases/digits/layers/conv1/filters")]
-    filters_page: Annotated[str, doc("page of its filters", "/digits/layers/conv1/filters")]
-
-
-@closed
-class LayerList(TypedDict):
-    """Layers from input to output."""
-
-    items: Annotated[list[Layer], doc("layers")]
-    next: Next
-
-
-@closed
-class TileList(TypedDict):
-    """A page of neurons."""
-
-    items: Annotated[list[Tile], doc("neurons")]
-    total: Annotated[int, doc("neurons that fit the filter, on all pages", 64)]
-    next: Next
-
-
-@closed
-class Filter(TypedDict):
-    """One filter as a picture."""
-
-    layer: LayerName
-    channel: Channel
-    kind: Annotated[str, doc("weights (first layer) or combination (Lee et al. 2008)", "weights")]
-    picture: Annotated[Picture, doc("the filter, around mid-grey")]
-    url: Url
-    page: Page
-
-
-@closed
-class FilterList(TypedDict):
-    """A page of filters."""
-
-    items: Annotated[list[Filter], doc("filters, by channel")]
-    next: Next
+from api.views.view import Context, View
+from api.views.view import Page as HtmlPage
+from atlas.read.examples import Example as Row
+from atlas.types import SIDES
 
 
 @closed
@@ -278,3 +183,156 @@ class Neuron(TypedDict):
     properties: Annotated[list[Property], doc("association with simple properties of the image")]
     query: Annotated[str, doc("DuckDB query that gives its row", "SELECT * FROM neurons WHERE …")]
     links: Annotated[NeuronLinks, doc("where one can go from here")]
+
+
+def neuron(say: Speaker, layer: str, channel: int) -> Neuron:
+    """All of one neuron. Raises `NotFoundError`."""
+    store = say.store
+    number = store.layers.number(layer, channel)
+    row = store.neurons.get(number)
+    about = store.layers.rows[store.layers.index(layer)]
+    examples: dict[str, list[Example]] = {side: [] for side in SIDES}
+    for example in store.examples.of(number):
+        examples[example.side].append(_example(say, example))
+    return {
+        "layer": layer,
+        "channel": channel,
+        "images": row.images,
+        "mean": row.mean,
+        "std": row.std,
+        "min": row.min,
+        "max": row.max,
+        "fires": row.fires,
+        "dead": row.dead,
+        "why_max": row.why_max,
+        "why_min": row.why_min,
+        "quantiles": row.quantiles,  # type: ignore[typeddict-item]
+        "histogram": [
+            {"left": left, "right": right, "count": count} for left, right, count in store.neurons.histogram(number)
+        ],
+        "classes": [class_share(say, *top) for top in row.classes],
+        "selectivity": row.selectivity,
+        "trust": {kind: trust_of(trust) for kind, trust in row.trust.items()},
+        "field": field_of(about),
+        "map_height": about["height"],
+        "map_width": about["width"],
+        "channels": about["channels"],
+        "examples": examples,  # type: ignore[typeddict-item]
+        "similar": [_similar(say, *each) for each in store.relations.similar(number)],
+        "near_misses": [_near_miss(say, *each) for each in store.relations.near_misses(number)],
+        "properties": [
+            {"property": name, "association": association, "n": n, "significant": significant}
+            for name, association, n, significant in store.relations.properties(number)
+        ],
+        "query": query(layer, channel),
+        "links": _links(say, layer, channel, about),
+    }
+
+
+def _example(say: Speaker, example: Row) -> Example:
+    (
+        _, rank, image_id, response, y, x, field, box, duplicate_of, class_id, width, height, no_thumbnail,
+        no_picture, crop, pictures, evidence,
+    ) = example  # fmt: skip
+    deconvnet, guided, gradient, gradient_max, occlusion = map(say.picture, pictures)
+    url, page = say.urls.image(image_id)
+    return {
+        "rank": rank,
+        "image_id": image_id,
+        "response": response,
+        "y": y,
+        "x": x,
+        "field": box_of(field),
+        "box": box_of(box),
+        "width": width,
+        "height": height,
+        "class_id": class_id,
+        "class_name": say.class_name(class_id),
+        "crop": say.picture(crop),
+        "deconvnet": deconvnet,
+        "guided": guided,
+        "gradient": gradient,
+        "gradient_max": gradient_max,
+        "occlusion": occlusion,
+        "evidence": evidences(evidence),
+        "duplicate_of": duplicate_of,
+        "thumbnail": say.at(f"{url}/thumbnail", no_thumbnail),
+        "whole": say.at(f"{url}/picture", no_picture),
+        "image_url": url,
+        "image_page": page,
+    }
+
+
+def _similar(say: Speaker, by: str, rank: int, other: int, similarity: float) -> Similar:
+    store = say.store
+    layer, channel = store.layers.neuron(other)
+    url, page = say.urls.neuron(layer, channel)
+    return {
+        "layer": layer,
+        "channel": channel,
+        "by": by,
+        "rank": rank,
+        "similarity": similarity,
+        "crop": say.picture(store.examples.strongest(other)),
+        "url": url,
+        "page": page,
+    }
+
+
+def _near_miss(
+    say: Speaker, rank: int, image_id: int, similarity: float, response: float, class_id: int | None, why: str | None
+) -> NearMiss:
+    url, page = say.urls.image(image_id)
+    return {
+        "rank": rank,
+        "image_id": image_id,
+        "similarity": similarity,
+        "response": response,
+        "class_id": class_id,
+        "class_name": say.class_name(class_id),
+        "thumbnail": say.at(f"{url}/thumbnail", why),
+        "url": url,
+        "page": page,
+    }
+
+
+def _links(say: Speaker, layer: str, channel: int, about: dict[str, Any]) -> NeuronLinks:
+    layers = say.store.layers
+    url, page = say.urls.neuron(layer, channel)
+    layer_url, layer_page = say.urls.layer(layer)
+    at = layers.index(layer)
+    here = url.rpartition("/")[0], page.rpartition("/")[0]
+    before, after = channel > 0, channel + 1 < about["channels"]
+
+    def beside(index: int) -> str | None:
+        if not 0 <= index < len(layers) or layers.rows[index]["channels"] == 0:
+            return None
+        return say.urls.neuron(layers.names[index], min(channel, layers.rows[index]["channels"] - 1))[1]
+
+    return {
+        "self": url,
+        "page": page,
+        "layer": layer_url,
+        "layer_page": layer_page,
+        "previous": f"{here[0]}/{channel - 1}" if before else None,
+        "previous_page": f"{here[1]}/{channel - 1}" if before else None,
+        "next": f"{here[0]}/{channel + 1}" if after else None,
+        "next_page": f"{here[1]}/{channel + 1}" if after else None,
+        "layer_before_page": beside(at - 1),
+        "layer_after_page": beside(at + 1),
+    }
+
+
+def _answer(call: Call) -> Neuron:
+    return neuron(call.say, call.path["layer"], call.number("channel"))
+
+
+def _page(call: Call) -> Context:
+    told = _answer(call)
+    return {"neuron": told, "chart": charts.histogram(told), "json": told["links"]["self"]}
+
+
+VIEW = View(
+    "neuron", "/neurons/{layer}/{channel}", "All of one neuron", _answer, Neuron, of="neuron",
+    page=HtmlPage("neuron.html", _page),
+)  # fmt: skip

@@ -1,20 +1,14 @@
-"""What the models of the service are made of: addresses, names, boxes, pictures, evidence, problems."""
+"""What the models of the service are made of: addresses, names, boxes, fields, pictures, evidence."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-closed = with_config(ConfigDict(extra="forbid"))
-"""A model whose documented fields are all there are."""
-
-
-def doc(text: str, *example: Any) -> Any:
-    """Meaning (and unit) of a field, with an example unless its own fields have them."""
-    return Field(description=text, examples=list(example)) if example else Field(description=text)
-
+from api.http.described import closed, doc
+from atlas.types import PROJECTIONS
 
 Url = Annotated[str, doc("address of the JSON", "/api/v1/atlases/digits")]
 Page = Annotated[str, doc("address of the page", "/digits")]
@@ -98,11 +92,71 @@ Trusts = Annotated[dict[str, Trust | None], doc("kind of projection -> evidence;
 Evidences = Annotated[dict[str, Evidence | None], doc("kind of projection -> evidence; null where not tested", {})]
 
 
-@closed
-class Problem(TypedDict):
-    """An error, as application/problem+json (RFC 9457)."""
+NO_EVIDENCE: dict[str, Evidence | None] = dict.fromkeys(PROJECTIONS)
 
-    type: Annotated[str, doc("kind of problem", "about:blank")]
-    title: Annotated[str, doc("the status in words", "Not Found")]
-    status: Annotated[int, doc("HTTP status", 404)]
-    detail: Annotated[str, doc("value, expectation, cure: one line", "layer 'conv9': expected one of /layers")]
+
+@lru_cache(maxsize=1024)
+def without(why: str | None) -> Picture:
+    """A picture that is not there; the same value for the same reason, not to be changed."""
+    return {"url": None, "why": why, "seed": None, "scale": None}
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def sources(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The values with the last parts of the paths among them."""
+    return {name: shortened(value) if name in names else value for name, value in values.items()}
+
+
+def shortened(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [shortened(each) for each in value]
+    if isinstance(value, dict):
+        return {name: shortened(each) for name, each in value.items()}
+    return last_part(value) if isinstance(value, str) else value
+
+
+def query(layer: str, channel: int) -> str:
+    """The DuckDB query that gives a neuron's row."""
+    name = layer.replace("'", "''")
+    return f"SELECT * FROM neurons WHERE layer = '{name}' AND channel = {channel}"
+
+
+def last_part(source: str) -> str:
+    """The last part of a source's path: where it lay on the machine that built is nobody's business."""
+    return source.rstrip("/").rpartition("/")[2] or source
+
+
+def field_of(about: dict[str, Any]) -> ReceptiveField:
+    return {
+        "size": about["field_size"],
+        "stride": about["field_stride"],
+        "start": about["field_start"],
+        "global_field": about["whole_input"],
+    }
+
+
+def box_of(edges: Any) -> Box:
+    left, top, right, bottom = edges
+    return {"left": left, "top": top, "right": right, "bottom": bottom}
+
+
+def number(value: float) -> float | None:
+    return value if value == value else None
+
+
+def evidences(evidence: list[Any]) -> dict[str, Evidence | None]:
+    if not any(evidence):
+        return NO_EVIDENCE
+    return {kind: each and one_evidence(each) for kind, each in zip(PROJECTIONS, evidence, strict=True)}
+
+
+def one_evidence(measures: Any) -> Evidence:
+    keeps, loses, keeps_random, loses_random = map(number, measures)
+    return {"keeps": keeps, "loses": loses, "keeps_random": keeps_random, "loses_random": loses_random}
+
+
+def trust_of(trust: Any) -> Trust | None:
+    return None if trust is None else trust._asdict()

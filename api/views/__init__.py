@@ -1,0 +1,53 @@
+"""Everything the service answers: VIEWS, a thing each, and SECTIONS, what pages of things add of a table or a part.
+
+To add a page or a route, write a file with its model, its builder and its `View`, and name it here. To add a section,
+write a file under `sections/` with its model, its builder and its `Section`, and name it here. JSON, OpenAPI, pages,
+the static site and the README's list of routes follow.
+"""
+
+from __future__ import annotations
+
+from api.views import (
+    atlas,
+    class_,
+    classes,
+    filters,
+    image,
+    images,
+    layer,
+    layers,
+    maps,
+    neighbours,
+    neuron,
+    pictures,
+    quarantine,
+    sanity,
+    search,
+)  # fmt: skip
+from api.views.view import Section, View
+
+VIEWS: tuple[View, ...] = (
+    pictures.PICTURE,
+    pictures.THUMBNAIL,
+    pictures.WHOLE,
+    neuron.VIEW,
+    neighbours.VIEW,
+    image.VIEW,
+    images.VIEW,
+    layer.NEURONS,
+    filters.VIEW,
+    layer.LAYER,
+    layers.VIEW,
+    class_.VIEW,
+    classes.VIEW,
+    maps.VIEW,
+    search.VIEW,
+    quarantine.VIEW,
+    sanity.VIEW,
+    neighbours.OF_CODE,
+    atlas.VIEW,
+)
+"""In the order in which addresses are tried: those asked for most come first."""
+
+SECTIONS: tuple[Section, ...] = ()
+"""In the order in which pages show them."""

@@ -1,0 +1,73 @@
+"""A class: its images, and the neurons most selective for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from api.http.described import closed, doc
+from api.http.urls import with_query
+from api.views.call import Call
+from api.views.classes import class_item
+from api.views.images import ImageList, listed
+from api.views.speaker import Speaker
+from api.views.tile import Tile, tile
+from api.views.values import ClassName, Page, Url
+from api.views.view import Context, View
+from api.views.view import Page as HtmlPage
+
+
+@closed
+class Class(TypedDict):
+    """One class: its images, and the neurons most selective for it."""
+
+    class_id: Annotated[int, doc("class", 3)]
+    class_name: ClassName
+    images: Annotated[ImageList, doc("its images; `next` goes into …/images?class=")]
+    accuracy: Annotated[float | None, doc("share of its images predicted as this class; null without images", 0.8)]
+    neurons: Annotated[list[Tile], doc("neurons of which it is the top class, the most selective first, at most 24")]
+    images_url: Annotated[str, doc("all of its images", "/api/v1/atlases/digits/images?class=3")]
+    images_page: Annotated[str, doc("page of all its images", "/digits/images?class=3")]
+    url: Url
+    page: Page
+
+
+OF_CLASS = 24
+"""Images, and neurons, that are shown at once."""
+
+
+def _class(say: Speaker, class_id: int, images: ImageList) -> Class:
+    """One class, with a page of its images. Raises `NotFoundError`."""
+    item = class_item(say, class_id)
+    numbers = say.store.neurons.of_class(class_id, OF_CLASS)
+    query = {"class": class_id}
+    return {
+        "class_id": class_id,
+        "class_name": item["class_name"],
+        "images": images,
+        "accuracy": item["accuracy"],
+        "neurons": [tile(say, int(number)) for number in numbers],
+        "images_url": with_query(f"{say.urls.api}/images", query),
+        "images_page": with_query(f"{say.urls.page}/images", query),
+        "url": item["url"],
+        "page": item["page"],
+    }
+
+
+def _answer(call: Call) -> Class:
+    """A class, with the first of its images; the rest are under …/images?class=."""
+    class_id = call.number("class_id")
+    values = {"class": class_id, "cursor": None, "limit": OF_CLASS}
+    return _class(call.say, class_id, listed(Call(call.say, {}, values, "images")))
+
+
+def _page(call: Call) -> Context:
+    told = _answer(call)
+    return {"class_": told, "json": told["url"]}
+
+
+VIEW = View(
+    "class", "/classes/{class_id}", "A class: its images, its neurons", _answer, Class, of="class",
+    page=HtmlPage("class.html", _page, slow=True),
+)  # fmt: skip

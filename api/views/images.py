@@ -1,0 +1,104 @@
+"""Images, of a class or all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from api.http.described import closed, doc
+from api.http.urls import with_query
+from api.views.call import CLASS, PAGING, Call, asked, more
+from api.views.speaker import Speaker
+from api.views.values import ClassId, ClassName, ImageId, Next, Page, Picture, Url
+from api.views.view import Context, Sheet, View
+from api.views.view import Page as HtmlPage
+from atlas.read.images import ImageRow
+
+
+@closed
+class ImageItem(TypedDict):
+    """An image in a list."""
+
+    image_id: ImageId
+    key: Annotated[str, doc("name of the image within its source", "n02123045/n02123045_tabby.JPEG")]
+    class_id: ClassId
+    class_name: ClassName
+    width: Annotated[int, doc("width as stored, pixels", 500)]
+    height: Annotated[int, doc("height as stored, pixels", 375)]
+    predicted: Annotated[int, doc("class with the largest logit", 281)]
+    predicted_name: ClassName
+    probability: Annotated[float | None, doc("softmax of the predicted class", 0.93)]
+    thumbnail: Annotated[Picture, doc("the whole image, small")]
+    url: Url
+    page: Page
+
+
+@closed
+class ImageList(TypedDict):
+    """A page of images."""
+
+    items: Annotated[list[ImageItem], doc("images, by number")]
+    total: Annotated[int, doc("images that fit the filter, on all pages", 1000)]
+    next: Next
+
+
+PARAMS = (CLASS, *PAGING)
+
+
+def image_item(say: Speaker, row: ImageRow) -> ImageItem:
+    images = say.store.images
+    url, page = say.urls.image(row.image_id)
+    return {
+        "image_id": row.image_id,
+        "key": row.key,
+        "class_id": row.class_id,
+        "class_name": images.name(row.class_id),
+        "width": row.width,
+        "height": row.height,
+        "predicted": row.predicted,
+        "predicted_name": images.name(row.predicted),
+        "probability": row.probability,
+        "thumbnail": say.thumbnail(row.image_id, row.thumbnail.why),
+        "url": url,
+        "page": page,
+    }
+
+
+def listed(call: Call) -> ImageList:
+    """A page of images. Raises `NotFoundError` for a class that no image has."""
+    images, class_id = call.say.store.images, call.values["class"]
+    first, count = call.first(), call.values["limit"]
+    if class_id is None:
+        total, rows = images.count, images.span(first, count)
+    else:
+        total = int(images.class_counts[images.class_at(class_id)])
+        rows = images.of_class(class_id, first, count)
+    return {"items": [image_item(call.say, row) for row in rows], "total": total, "next": call.next(first, total)}
+
+
+def _page(call: Call) -> Context:
+    told, class_id = listed(call), call.values["class"]
+    api, page = call.say.urls.of("images")
+    return {
+        "images": told,
+        "class_name": None if class_id is None else call.say.class_name(class_id) or f"class {class_id}",
+        "more": more(page, call.values, PARAMS, told["next"]),
+        "json": with_query(api, asked(call.values, PARAMS)),
+    }
+
+
+def _sheets(say: Speaker) -> Iterator[Sheet]:
+    """Of a static site: all images, and those of each class."""
+    yield Sheet({}, {"limit": 100, "class": None}, "images", paged=True)
+    for class_id in map(int, say.store.images.classes):
+        address = with_query(say.urls.of("images")[1], {"class": class_id})
+        yield Sheet(
+            {}, {"limit": 100, "class": class_id}, f"classes/{class_id}/images", paged=True, addresses=(address,)
+        )
+
+
+VIEW = View(
+    "images", "/images", "Images", listed, ImageList, PARAMS, page=HtmlPage("images.html", _page, sheets=_sheets)
+)

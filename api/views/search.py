@@ -1,0 +1,62 @@
+"""What is called like something: layers, neurons, classes, images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from typing_extensions import TypedDict
+
+from api.http.described import closed, doc
+from api.http.params import Param
+from api.http.urls import with_query
+from api.views.call import Call
+from api.views.speaker import Speaker
+from api.views.values import Next, Page, Url
+from api.views.view import Context, Sheet, View
+from api.views.view import Page as HtmlPage
+from atlas.read import search
+
+
+@closed
+class Hit(TypedDict):
+    """One thing found."""
+
+    kind: Annotated[Literal["layer", "neuron", "class", "image"], doc("what it is", "layer")]
+    name: Annotated[str, doc("how it is called", "features.3.expand3x3")]
+    detail: Annotated[str, doc("a few words on it", "conv, 64 neurons")]
+    url: Url
+    page: Page
+
+
+@closed
+class HitList(TypedDict):
+    """What was found: layers, neurons, classes, images, in this order."""
+
+    q: Annotated[str, doc("what was looked for", "cat")]
+    items: Annotated[list[Hit], doc("at most fifty")]
+    next: Next
+
+
+Q = Param("q", "text", "what to look for: part of a name, or `layer channel`", "", high=200, example="conv")
+
+
+def _answer(call: Call) -> HitList:
+    say, q = call.say, call.values["q"]
+    return {"q": q, "items": [_hit(say, hit) for hit in search.search(say.shelf.atlas, q)], "next": None}
+
+
+def _hit(say: Speaker, hit: search.Hit) -> Hit:
+    ways = {"layer": say.urls.layer, "neuron": say.urls.neuron, "class": say.urls.class_, "image": say.urls.image}
+    url, page = ways[hit.kind](*hit.key)  # type: ignore[operator]
+    return {"kind": hit.kind, "name": hit.name, "detail": hit.detail, "url": url, "page": page}
+
+
+def _page(call: Call) -> Context:
+    hits = _answer(call)
+    return {"q": hits["q"], "hits": hits, "json": with_query(call.say.urls.of("search")[0], {"q": hits["q"]})}
+
+
+VIEW = View(
+    "search", "/search", "Layers, neurons, classes, images", _answer, HitList, (Q,), slow=True,
+    page=HtmlPage("search.html", _page, slow=True, sheets=lambda say: [Sheet({}, {"q": ""}, "search")]),
+)  # fmt: skip
