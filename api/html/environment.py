@@ -19,6 +19,8 @@ from api.html import charts, formatting
 _SPECIAL = re.compile("[&<>\"']").search
 HERE = Path(__file__).resolve().parents[1]
 WEB = HERE / "web"
+TEMPLATES = (HERE / "templates",)
+"""Folders of templates."""
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 NAMES = ("site.css", "site.js", "icon.svg", "dist/map.js")
 """All that pages may name; `dist/map.js` is there once `api/web/build.py` has run."""
@@ -93,7 +95,7 @@ class _Environment(jinja2.Environment):
 def environment(*, static: Callable[[str], str] = asset_address, exported: bool = False) -> jinja2.Environment:
     """The templates' environment. What no page gives is an error, not an empty place."""
     env = _Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         auto_reload=False,

@@ -9,14 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-PICTURES = ("deconvnet", "guided", "gradient", "gradient_max", "occlusion")
-"""Pictures that may stand beside a crop, in the order of the switch."""
+from atlas.explain.kinds import KINDS
+
 NAMES = {
-    "deconvnet": "Deconvnet",
-    "guided": "Guided",
-    "gradient": "Gradient",
-    "gradient_max": "Gradient, max",
-    "occlusion": "Occlusion",
+    **{kind.name: kind.label for kind in KINDS},
     "whole": "Whole image",
     "max": "Strongest",
     "min": "Weakest",
@@ -108,8 +104,13 @@ def verdict(trust: Mapping[str, Any] | None) -> str:
 
 
 def kinds(examples: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The kinds of picture that at least one of the examples has, in the order of the switch."""
-    return [kind for kind in PICTURES if any(example[kind]["url"] for example in examples)]
+    """The kinds of picture that at least one of the examples has, in the order of `KINDS`."""
+    return [kind.name for kind in KINDS if any(example[kind.name]["url"] for example in examples)]
+
+
+def scale(kind: str) -> str:
+    """What the values of a kind of picture mean: signed, magnitude or heat."""
+    return next((known.scale for known in KINDS if known.name == kind), "signed")
 
 
 def rectangle(box: Mapping[str, float]) -> Markup:
@@ -190,6 +191,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "evidence": evidence,
     "verdict": verdict,
     "kinds": kinds,
+    "scale": scale,
     "rectangle": rectangle,
     "largest_first": largest_first,
     "sanity_in_words": sanity_in_words,

@@ -130,7 +130,7 @@ def test_switches_of_a_neuron_switch(browser: Any, host: str, script: bool) -> N
     page = tab.open("/shown/neurons/conv1/7")
     visible = page.locator(".side:visible")
     for kind in ("guided", "gradient", "gradient_max", "occlusion", "whole", "deconvnet"):
-        page.locator(f"label:has(#view-{kind})").click()
+        page.locator(f"label:has([name=view][value={kind}])").click()
         assert page.locator(f".side-max .v-{kind}").first.is_visible()
         assert page.locator(".side-max .pair").first.locator(".seen .v:visible").count() == 1
     for side in ("min", "spread", "near", "max"):
@@ -170,7 +170,7 @@ def test_arrow_keys_go_to_the_neighbours(watched: Watched) -> None:
     assert shown(page) == {"gradient"}
     with page.expect_navigation():
         page.keyboard.press("ArrowLeft")
-    page.locator("#view-gradient").focus()
+    page.locator("[name=view][value=gradient]").focus()
     page.keyboard.press("ArrowRight")  # within a switch the keys belong to it
     page.wait_for_url("**/shown/neurons/conv1/7#view=gradient_max")  # said a moment after the key
 

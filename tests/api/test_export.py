@@ -169,7 +169,7 @@ def test_the_site_works_on_a_plain_file_host(hosted: str) -> None:
         page.wait_for_url("**/site/layers/conv1.html")
         page.locator(".tile a").nth(3).click()
         page.wait_for_url("**/site/neurons/conv1/3.html")
-        page.locator("label:has(#view-guided)").click()
+        page.locator("label:has([name=view][value=guided])").click()
         assert page.locator(".side-max .v-guided img").first.evaluate("each => each.decode().then(() => true)")
         with page.expect_navigation():
             page.keyboard.press("ArrowRight")

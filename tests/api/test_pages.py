@@ -79,7 +79,7 @@ def test_a_neuron_shows_pairs_switches_evidence_and_its_query(client: httpx.Clie
     model = client.get("/api/v1/atlases/constructed/neurons/conv1/2").json()
     assert text.count('class="pair"') == len(model["examples"]["max"]) + len(model["examples"]["min"]) + 10
     for kind in ("deconvnet", "guided", "gradient", "gradient_max", "occlusion", "whole"):
-        assert f'id="view-{kind}"' in text
+        assert f'name="view" value="{kind}"' in text
     for side in ("max", "min", "spread", "near"):
         assert f'id="side-{side}"' in text
     assert text.count("of the response with only the marked fifth") == 3
