@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from atlas.explain.kinds import SHOWN
 from tests.api.browsing import AXE, Watched, needs_axe, needs_chromium, until
 
 pytestmark = [pytest.mark.browser, needs_chromium]
@@ -116,12 +117,11 @@ def test_tiles_have_their_place_before_their_pictures_come(watched: Watched) -> 
 
 def shown(page: Any) -> set[str]:
     """Kinds of picture that are visible beside the first crop of the side that is shown."""
-    return set(
-        page.eval_on_selector_all(
-            ".side .pair:first-child .seen .v",
-            "all => all.filter(each => each.checkVisibility()).map(each => each.className.replace('v v-', ''))",
-        )
+    places = page.eval_on_selector_all(
+        ".side .pair:first-child .seen .v",
+        "all => all.filter(each => each.checkVisibility()).map(each => each.className.replace('v v-', ''))",
     )
+    return {place if place == "whole" else SHOWN[int(place)] for place in places}
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -131,7 +131,8 @@ def test_switches_of_a_neuron_switch(browser: Any, host: str, script: bool) -> N
     visible = page.locator(".side:visible")
     for kind in ("guided", "gradient", "gradient_max", "occlusion", "whole", "deconvnet"):
         page.locator(f"label:has([name=view][value={kind}])").click()
-        assert page.locator(f".side-max .v-{kind}").first.is_visible()
+        place = "whole" if kind == "whole" else SHOWN.index(kind)
+        assert page.locator(f".side-max .v-{place}").first.is_visible()
         assert page.locator(".side-max .pair").first.locator(".seen .v:visible").count() == 1
     for side in ("min", "spread", "near", "max"):
         page.locator(f"label:has(#side-{side})").click()
