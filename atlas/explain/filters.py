@@ -1,4 +1,4 @@
-"""What a convolution is made of, as pictures in input space: its weights, or how it combines the filters before it.
+"""What a convolution is made of, as pictures: its weights, how it combines the filters before it, its raw kernels.
 
 `weights`: the kernel of a convolution that reads the network's input.
 
@@ -15,6 +15,8 @@ batch norm fused into the layer gives the filter its factor, so that its sign is
 the papers: theirs are networks without pooling, and Lee et al. keep only the strongest weights; here all count. Layers
 behind a sum, a concatenation or another non-linearity, and those with fields beyond `LONGEST` pixels, where averages of
 averages show nothing, have no rows.
+
+`kernel`: the raw weights of every deeper convolution (`atlas.explain.kernels`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from atlas.explain import draw
+from atlas.explain import draw, kernels
 from atlas.explain.crops import picture_shape
 from atlas.network.graph import Graph, Node, trace
 from atlas.network.layers import BATCH_NORMS, example, find_candidates
@@ -37,7 +39,7 @@ from atlas.types import Layer
 
 LONGEST = 64
 """Largest field, in pixels, of a combination."""
-WEIGHTS, COMBINATION = "weights", "combination"
+WEIGHTS, COMBINATION, KERNEL = "weights", "combination", "kernel"
 _UNCHANGED = frozenset(f"aten.{name}" for name in ("clone", "detach", "alias", "contiguous", "_to_copy"))
 _PADS = frozenset(
     f"aten.{name}" for name in ("constant_pad_nd", "reflection_pad2d", "replication_pad2d", "_pad_circular")
@@ -61,20 +63,28 @@ def filter_rows(module: nn.Module, layers: Sequence[Layer], pack: PackWriter, lo
     `crop`: side of the network's input. The network is left as it was.
     """
     graph = trace(module, example(module, crop, crop))
-    rows = [row for layer, filters in find_filters(graph, layers) for row in _rows(layer, filters, pack, longest)]
+    rows: list[dict[str, object]] = []
+    first: set[str] = set()
+    for layer, filters in find_filters(graph, layers):
+        shape = picture_shape(layer.field, longest)
+        if filters.depth == 1:
+            first.add(layer.name)
+        kind = WEIGHTS if filters.depth == 1 else COMBINATION
+        for channel, values in enumerate(filters.values.numpy()):
+            rows.append(_row(layer, channel, kind, draw.signed(values, shape), pack))
+    for layer, kernel in kernels.find_kernels(graph, [layer for layer in layers if layer.name not in first]):
+        for channel, weights in enumerate(kernel):
+            rows.append(_row(layer, channel, KERNEL, kernels.drawn(weights, longest), pack))
     return pa.Table.from_pylist(rows, schema=schema.FILTERS)
 
 
-def _rows(layer: Layer, filters: Filters, pack: PackWriter, longest: int) -> Iterator[dict[str, object]]:
-    kind = WEIGHTS if filters.depth == 1 else COMBINATION
-    shape = picture_shape(layer.field, longest)
-    for channel, values in enumerate(filters.values.numpy()):
-        drawn = draw.signed(values, shape)
-        picture: Picture = missing("the filter is 0 everywhere")
-        if drawn is not None:
-            member = f"filter-{layer.index:03d}-{channel:05d}.{draw.ENDING}"
-            picture = pack.add(member, drawn.body, scale=drawn.scale)
-        yield {"layer": layer.name, "channel": channel, "kind": kind, "picture": picture}
+def _row(layer: Layer, channel: int, kind: str, drawn: draw.Drawn | None, pack: PackWriter) -> dict[str, object]:
+    picture: Picture = missing("the filter is 0 everywhere")
+    if drawn is not None:
+        name = "kernel" if kind == KERNEL else "filter"
+        member = f"{name}-{layer.index:03d}-{channel:05d}.{drawn.ending}"
+        picture = pack.add(member, drawn.body, scale=drawn.scale)
+    return {"layer": layer.name, "channel": channel, "kind": kind, "picture": picture}
 
 
 def find_filters(graph: Graph, layers: Sequence[Layer]) -> Iterator[tuple[Layer, Filters]]:
@@ -104,7 +114,7 @@ def _through(graph: Graph, node: Node, below: Filters) -> Filters | None:
         return below if graph.values[node.outputs[0]].shape[1] == len(below.values) else None
     module = graph.modules[node.stack[-1].module] if node.stack else None
     if node.op == "aten.convolution":
-        return _convolved(node, module, below) if isinstance(module, nn.Conv2d) else None
+        return _convolved(node, module, below) if kernels.is_plain(module) else None
     if below.depth == 0:
         return None  # what is done to the image itself makes it another input
     if node.op in BATCH_NORMS:
@@ -151,12 +161,8 @@ def _placed(part: Callable[[int, int], Tensor], kernel: tuple[int, int], every: 
 
 
 def _scaled(norm: nn.BatchNorm2d, below: Filters) -> Filters | None:
-    if norm.running_var is None:
-        return None
-    factor = (norm.running_var.detach().to("cpu", torch.float64) + norm.eps).rsqrt()
-    if norm.weight is not None:
-        factor = factor * norm.weight.detach().to("cpu", torch.float64)
-    return Filters(below.values * factor[:, None, None, None], below.step, below.depth)
+    factor = kernels.norm_factor(norm)
+    return None if factor is None else Filters(below.values * factor[:, None, None, None], below.step, below.depth)
 
 
 def _pooled(node: Node, below: Filters) -> Filters | None:
