@@ -200,7 +200,8 @@ def _answer(connection: duckdb.DuckDBPyConnection, path: str, human: str, classe
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    return connection.execute(sql).fetchone()
+    rows = connection.execute(sql).fetchall()
+    return rows[0] if rows else None
 
 
 def _finite(expression: str) -> str:
