@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from atlas import options
 from atlas.errors import SettingsError
+from atlas.options import option
 
 
 @dataclass(frozen=True)
 class AttributesSettings:
     """Options of `add attributes`."""
 
-    table: str | None = field(
-        default=None,
-        metadata={"help": "a Parquet, CSV or TSV file: column key (and source), and a column for each attribute"},
+    table: str | None = option(
+        None, "a Parquet, CSV or TSV file: column key (and source), and one column an attribute of images"
     )
-    human: str | None = field(
-        default=None, metadata={"help": "column of --table that holds people's answers: names of classes, or numbers"}
-    )
+    human: str | None = option(
+        None, "column of --table that holds people's answers, by name or number of the class; they stand beside the "
+        "network's"
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
+        options.check(self)
         if self.human is not None and self.table is None:
             raise SettingsError(f"--human {self.human}: expected a table with this column; give it with --table FILE")
