@@ -103,6 +103,19 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where images and positions lie in an output that is no map (N, C, H, W) or (N, H, W, C).
+
+    The images lie along `images`, each as `windows` runs of that axis. `order`: which of an image's positions, counted
+    through all axes but the channels', are handed over, in order; None: all, as they lie.
+    """
+
+    images: int = 0
+    windows: int = 1
+    order: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Layer:
     """One recorded output of a network.
 
@@ -110,7 +123,9 @@ class Layer:
     a forward pass, counted from 1. `channel_axis` is where the channels lie in the output tensor (1, or the last of
     channels-last maps and tokens). Shapes are those of one image at the settings' crop. `tokens`: the output is
     (N, T, C), of which `prefix_tokens` (class, registers) are no patches, and the others lie on the grid `height` ×
-    `width`. `normalised`: the batch norm that is fused, by its module's name.
+    `width`; `layout` says how to find them. `normalised`: the batch norm that is fused, by its module's name.
+    `function`: 0, or the number in a forward pass of the function call (`atlas.network.graph.FUNCTIONS`) whose result
+    is recorded, where it is no module's output. `why`: why its field is the whole input, else None.
     """
 
     index: int
@@ -127,3 +142,6 @@ class Layer:
     tokens: bool = False
     prefix_tokens: int = 0
     normalised: str | None = None
+    layout: Layout | None = None
+    function: int = 0
+    why: str | None = None

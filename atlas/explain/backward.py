@@ -8,7 +8,7 @@ rule at the rectifiers (`atlas.explain.rules`). Many examples run together on al
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -21,49 +21,42 @@ from torch import Tensor, nn
 from atlas.errors import NetworkError
 from atlas.explain.aligned import Crop, Geometry, Images
 from atlas.explain.rules import RULES, Rules
+from atlas.network.recorder import Recorder, values_at
 from atlas.types import Layer
 
 
-class _ReachedError(Exception):
-    """The layer's output is there: the rest of the network need not run."""
-
-
 class _StopAt:
-    """Keeps the output of a layer and stops the forward pass there. Leaves no hook behind."""
+    """Keeps the maps of a layer and stops the forward pass there. Leaves no hook behind."""
 
     def __init__(self, module: nn.Module, layer: Layer) -> None:
-        self._module, self._layer, self._calls = module, layer, 0
-        self._output: Any = None
+        self._layer = layer
+        self._maps: Tensor | None = None
+        self._recorder = Recorder(module, [layer], self._take, stop=True)
 
     def __enter__(self) -> _StopAt:
-        self._handle = self._module.get_submodule(self._layer.module).register_forward_hook(self._take)
+        self._recorder.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._handle.remove()
-        self._output = None
+        self._recorder.__exit__(kind, error, trace)
+        self._maps = None
 
-    def _take(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._calls += 1
-        if self._calls == self._layer.call:
-            self._output = output
-            raise _ReachedError
+    def _take(self, layer: Layer, maps: Tensor) -> None:
+        self._maps = maps
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """The layer's output as (N, C, h, w)."""
-        self._calls, self._output = 0, None
-        with suppress(_ReachedError):
-            self._module(inputs)
-        output, self._output = self._output, None
-        if not isinstance(output, Tensor):
+        """The layer's maps (N, C, h, w), as `atlas.network.recorder` hands them over."""
+        self._maps = None
+        self._recorder.run(inputs)
+        maps, self._maps = self._maps, None
+        if maps is None:
             raise NetworkError(
-                f"layer {self._layer.name}: module {self._layer.module!r} was called {self._calls} times and gave no "
-                f"tensor at call {self._layer.call}; name another layer"
+                f"layer {self._layer.name}: call {self._layer.call} of module {self._layer.module!r} gave no tensor; "
+                "name another layer"
             )
-        output = output.movedim(self._layer.channel_axis, 1) if self._layer.channel_axis != 1 else output
-        return output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
+        return maps
 
 
 @contextmanager
@@ -104,7 +97,7 @@ def _backward(
         if rules.overwritten:
             with Rules(module, strict, copies=True) as rules:
                 output = stop(leaf.clone())
-        values = output[(torch.arange(len(inputs), device=inputs.device), *at)]  # (N,)
+        values = values_at(layer, output, *at)  # (N,)
         maps = {}
         for number, kind in enumerate(kinds):
             rules.rule = RULES[kind]
@@ -118,7 +111,7 @@ class Responses:
     """A context that gives a layer's values without a way back; runs no further than the layer."""
 
     def __init__(self, module: nn.Module, layer: Layer) -> None:
-        self._stop = _StopAt(module, layer)
+        self._layer, self._stop = layer, _StopAt(module, layer)
 
     def __enter__(self) -> Responses:
         self._stop.__enter__()
@@ -137,8 +130,8 @@ class Responses:
     def at(self, inputs: Tensor, places: Sequence[tuple[int, int, int]]) -> list[float]:
         """The values at `places` (channel, y, x), one an input."""
         channels, ys, xs = torch.tensor(places, device=inputs.device).unbind(1)
-        rows = torch.arange(len(inputs), device=inputs.device)
-        return [float(value) for value in self.maps(inputs)[rows, channels, ys, xs].cpu().numpy()]
+        values = values_at(self._layer, self.maps(inputs), channels, ys, xs)
+        return [float(value) for value in values.cpu().numpy()]
 
 
 def refusal(module: nn.Module, layer: Layer, inputs: Tensor) -> str | None:

@@ -31,8 +31,10 @@ from torch import Tensor, nn
 
 from atlas.explain import draw, kernels
 from atlas.explain.crops import picture_shape
+from atlas.network.candidates import find_candidates
 from atlas.network.graph import Graph, Node, trace
-from atlas.network.layers import BATCH_NORMS, example, find_candidates
+from atlas.network.layers import example
+from atlas.network.norms import BATCH_NORMS
 from atlas.store import schema
 from atlas.store.pictures import PackWriter, Picture, missing
 from atlas.types import Layer

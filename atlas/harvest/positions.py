@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from atlas.arrays import Floats, Ints
 from atlas.errors import JobError
 from atlas.harvest.examples import Found
-from atlas.network.recorder import Recorder
+from atlas.network.recorder import Recorder, positions_of
 from atlas.types import Layer
 
 TOLERANCE = 1e-3
@@ -31,7 +31,7 @@ def place(module: nn.Module, batch: Tensor, found: Found, rows: Ints, slots: Int
         maps = output[torch.from_numpy(slots[of]), torch.from_numpy(found.channel[rows[of]])]  # (examples, H, W)
         flat = maps.float().cpu().numpy().reshape(len(of), -1)
         best = np.where(lowest[of, None], -flat, flat).argmax(axis=1)  # the first of equals
-        found.y[rows[of]], found.x[rows[of]] = np.divmod(best, maps.shape[2])
+        found.y[rows[of]], found.x[rows[of]] = positions_of(layer, best)
         again[of] = flat[np.arange(len(of)), best]
 
     place_of = {found.layers[number].index: number for number in wanted}

@@ -35,28 +35,31 @@ class Maps:
     """A value with positions. Arrays have the value's shape with its two spatial dimensions as 1.
 
     Along axis a (0: y, 1: x) position p of a channel sees pixels `[low[a] + stride[a]*p, high[a] + stride[a]*p)`;
-    `whole` channels see the whole input. `dims`: where y and x lie; equal where the two are flattened into one.
-    `sizes`: positions along y and x.
+    `whole` channels see the whole input; `gated` ones do so only through a gate, beside the paths that `low` and `high`
+    follow. `dims`: where y and x lie; equal where the two are flattened into one. `sizes`: positions along y and x.
     """
 
     low: tuple[Ints, Ints]
     high: tuple[Ints, Ints]
     whole: npt.NDArray[np.bool_]
+    gated: npt.NDArray[np.bool_]
     stride: tuple[int, int]
     dims: tuple[int, int]
     sizes: tuple[int, int]
 
     def map(self, change: Callable[[Any], Any], dims: tuple[int, int] | None = None) -> Maps:
-        """The same change to all five arrays (a reshape, a slice of channels, …)."""
+        """The same change to all six arrays (a reshape, a slice of channels, …)."""
         low, high = both(change, self.low), both(change, self.high)
-        return replace(self, low=low, high=high, whole=change(self.whole), dims=dims or self.dims)
+        whole, gated = change(self.whole), change(self.gated)
+        return replace(self, low=low, high=high, whole=whole, gated=gated, dims=dims or self.dims)
 
     def reduce(self, dims: Iterable[int], keep: bool = True) -> Maps:
         """The hull over channel dimensions."""
         axes = tuple(dims)
         low = both(lambda a: a.min(axes, keepdims=True), self.low)
         high = both(lambda a: a.max(axes, keepdims=True), self.high)
-        hull = replace(self, low=low, high=high, whole=np.asarray(self.whole.any(axes, keepdims=True)))
+        whole, gated = (np.asarray(a.any(axes, keepdims=True)) for a in (self.whole, self.gated))
+        hull = replace(self, low=low, high=high, whole=whole, gated=gated)
         return hull if keep else hull.drop(axes)
 
     def drop(self, axes: Sequence[int]) -> Maps:
@@ -81,6 +84,10 @@ class Maps:
     def is_spatial(self, dim: int) -> bool:
         return dim % self.whole.ndim in self.dims
 
+    def through_gate(self) -> Maps:
+        """The same, and the whole input through a gate."""
+        return replace(self, gated=np.ones_like(self.gated))
+
     @property
     def merged(self) -> bool:
         """Whether y and x are flattened into one dimension."""
@@ -92,8 +99,11 @@ def both(change: Callable[[Any], Any], pair: tuple[Ints, Ints]) -> tuple[Ints, I
     return change(pair[0]), change(pair[1])
 
 
+@dataclass(frozen=True)
 class Whole:
-    """A value behind a flatten, a global or an adaptive pool: all of it may depend on the whole input."""
+    """A value of which all may depend on the whole input; `why` says what made it so."""
+
+    why: str = ""
 
 
 Seen = Maps | Whole | None
@@ -103,13 +113,15 @@ Seen = Maps | Whole | None
 def image(shape: Sequence[int]) -> Maps:
     """The input (1, C, H, W): each position sees itself."""
     zero, one = (np.full((1, shape[1], 1, 1), n, np.int64) for n in (0, 1))
-    return Maps((zero, zero), (one, one), zero.astype(bool), (1, 1), (2, 3), (shape[2], shape[3]))
+    nothing = zero.astype(bool)
+    return Maps((zero, zero), (one, one), nothing, nothing, (1, 1), (2, 3), (shape[2], shape[3]))
 
 
 def filled(like: Maps, channels: Sequence[int], whole: bool) -> Maps:
     """Maps aligned with `like` of which each channel sees nothing, or the whole input."""
     low, high = np.full(channels, FAR, np.int64), np.full(channels, -FAR, np.int64)
-    return replace(like, low=(low, low), high=(high, high), whole=np.full(channels, whole))
+    gated = np.zeros(channels, np.bool_)
+    return replace(like, low=(low, low), high=(high, high), whole=np.full(channels, whole), gated=gated)
 
 
 def _settle(values: Ints, far: int) -> Ints:
@@ -119,15 +131,16 @@ def _settle(values: Ints, far: int) -> Ints:
 def join(parts: Sequence[tuple[Seen, Sequence[int]]], shape: Sequence[int]) -> Seen:
     """The hull of broadcast operands, each with its shape: an elementwise operation."""
     maps = [m.spread(shape) for m, own in parts if isinstance(m, Maps) and _steady(m, own, shape)]
-    if any(isinstance(m, Whole) for m, _ in parts):
-        return Whole()
+    whole = next((m for m, _ in parts if isinstance(m, Whole)), None)
+    if whole is not None:
+        return whole
     if not maps:
         return None
     hull = align(maps)
     for each in maps[1:]:
         low = np.minimum(hull.low[0], each.low[0]), np.minimum(hull.low[1], each.low[1])
         high = np.maximum(hull.high[0], each.high[0]), np.maximum(hull.high[1], each.high[1])
-        hull = replace(hull, low=low, high=high, whole=hull.whole | each.whole)
+        hull = replace(hull, low=low, high=high, whole=hull.whole | each.whole, gated=hull.gated | each.gated)
     return hull
 
 
@@ -135,7 +148,8 @@ def concatenate(parts: Sequence[Maps], dim: int) -> Maps:
     """Channels of several maps behind one another along a dimension that is not spatial."""
     low = np.concatenate([p.low[0] for p in parts], dim), np.concatenate([p.low[1] for p in parts], dim)
     high = np.concatenate([p.high[0] for p in parts], dim), np.concatenate([p.high[1] for p in parts], dim)
-    return replace(align(parts), low=low, high=high, whole=np.concatenate([p.whole for p in parts], dim))
+    whole, gated = (np.concatenate(a, dim) for a in ([p.whole for p in parts], [p.gated for p in parts]))
+    return replace(align(parts), low=low, high=high, whole=whole, gated=gated)
 
 
 def _steady(maps: Maps, own: Sequence[int], shape: Sequence[int]) -> bool:
@@ -181,7 +195,8 @@ def mix(maps: Maps, outputs: int, groups: int) -> Maps:
         return lambda a: np.repeat(fold(a.reshape(groups, -1), 1), outputs // groups).reshape(1, outputs, 1, 1)
 
     low, high = both(grouped(np.min), maps.low), both(grouped(np.max), maps.high)
-    return replace(maps, low=low, high=high, whole=grouped(np.any)(maps.whole))
+    whole, gated = (grouped(np.any)(a) for a in (maps.whole, maps.gated))
+    return replace(maps, low=low, high=high, whole=whole, gated=gated)
 
 
 def reshape(maps: Maps, old: Sequence[int], new: Sequence[int]) -> Seen:
@@ -204,7 +219,7 @@ def reshape(maps: Maps, old: Sequence[int], new: Sequence[int]) -> Seen:
             if both is not None and (prod(new) > height * width or prod(old) == height * width):
                 return _recut(maps, new, (both, both))
             if _flattens(new, height * width * right, right):
-                return Whole()
+                return Whole("is flattened")
     raise RefusalError("reshapes positions in a way that is not followed")
 
 

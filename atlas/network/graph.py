@@ -37,26 +37,38 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.tape.record(op, lambda: func(*args, **kwargs), args, kwargs, written, func.tags)
 
 
-class _Linear(TorchFunctionMode):
-    """Keeps a linear layer whole: below it ATen makes views and products of it, other ones a layout."""
+FUNCTIONS = (F.linear, torch.conv2d, torch.batch_norm)
+"""Functions whose results can be recorded where no module's output is what they return; counted together."""
+
+
+class _Functions(TorchFunctionMode):
+    """Counts `FUNCTIONS`, and keeps a linear layer whole: below it ATen makes views and products, by its layout."""
 
     def __init__(self, tape: Tape) -> None:
         super().__init__()
         self.tape = tape
+        self.count = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is not F.linear or self.tape.paused:
+        if func not in FUNCTIONS or self.tape.paused:
             return func(*args, **kwargs)
-        return self.tape.record("aten.linear", lambda: func(*args, **kwargs), args, kwargs, [], ())
+        self.count += 1
+        number = self.count
+        if func is F.linear:
+            result = self.tape.record("aten.linear", lambda: func(*args, **kwargs), args, kwargs, [], ())
+        else:
+            result = func(*args, **kwargs)
+        self.tape.graph.functions[self.tape.value(result)] = number
+        return result
 
 
 def trace(module: nn.Module, example: Tensor) -> Graph:
     """The graph of one forward pass in eval mode, without gradients.
 
-    `example`: (1, 3, H, W) on the module's device; it is not changed. The module's modes are put back, and no hook
+    `example`: (N, C, H, W) on the module's device; it is not changed. The module's modes are put back, and no hook
     remains, also after an exception. Raises `NetworkError` where the forward pass fails, or returns anything but one
-    tensor of logits (1, classes). Python side effects of `forward` happen once.
+    tensor of logits (N, classes). Python side effects of `forward` happen once.
     """
     graph = Graph(modules=dict(module.named_modules()))
     tape = Tape(graph)
@@ -72,7 +84,7 @@ def trace(module: nn.Module, example: Tensor) -> Graph:
         image = example.detach().clone()
         graph.input = tape.value(image)
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_Linear(tape))
+        stack.enter_context(_Functions(tape))
         stack.enter_context(_Operations(tape))
         try:
             result = module(image)
@@ -82,10 +94,11 @@ def trace(module: nn.Module, example: Tensor) -> Graph:
                 f"network: its forward pass fails on an image of {shape}: {type(error).__name__} {' '.join(reason)}; "
                 "give it the size it was made for"
             ) from error
-    if not isinstance(result, Tensor) or result.dim() != 2 or len(result) != 1:
+    if not isinstance(result, Tensor) or result.dim() != 2 or len(result) != len(example):
         found = f"a tensor {tuple(result.shape)}" if isinstance(result, Tensor) else f"a {type(result).__name__}"
         raise NetworkError(f"network: returns {found} for one image; expected one tensor of logits (1, classes)")
     graph.output = tape.value(result)
+    graph.parameters = {tape.current[id(p)]: name for name, p in module.named_parameters() if id(p) in tape.current}
     return graph
 
 

@@ -1,57 +1,33 @@
 """The layers of a network: which outputs are recorded, what they are called, and what they see of the input.
 
-A layer is each call of an `nn.Conv2d` (where a batch norm is the sole consumer of its output, the batch norm's output,
-under the convolution's name; a batch norm that is a function call inside a larger module is no module to hook, and then
-the convolution's own output is recorded), each call of an `nn.Linear`, and each residual block: the innermost module,
-never the network itself, whose call adds two paths from one of its inputs. A second call of a module is `name@2`.
+A layer is each convolution (where a batch norm is the sole consumer of its output, the batch norm's output, under the
+convolution's name), each linear layer, and each residual block: the innermost module, never the network itself, whose
+call adds two paths from one of its inputs. A second call of a module is `name@2`. Convolutions and linear layers that
+are called as functions, with a parameter as their kernel, have the name of that parameter.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from atlas.errors import NetworkError
-from atlas.network.graph import Call, Graph, ModuleCall, Node, trace
+from atlas.network.candidates import Candidate, find_candidates
+from atlas.network.geometry import RefusalError
+from atlas.network.graph import Graph, trace
+from atlas.network.layout import Laid, laid, plain
+from atlas.network.norms import BATCH_NORMS, LIVE_NORMS, is_rectified
+from atlas.network.places import Found, find_places
 from atlas.network.receptive import Sight, field_of, see
 from atlas.types import Layer
-
-BATCH_NORMS = frozenset(
-    f"aten.{name}"
-    for name in (
-        "native_batch_norm",
-        "cudnn_batch_norm",
-        "miopen_batch_norm",
-        "_native_batch_norm_legit_no_training",
-        "_batch_norm_no_update",
-    )
-)
-LIVE_NORMS = frozenset({"aten._native_batch_norm_legit", "aten._batch_norm_with_update"})
-SAME_VALUES = frozenset(
-    f"aten.{name}"
-    for name in (
-        *("view", "_unsafe_view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "clone", "detach"),
-        *("alias", "contiguous", "t"),
-    )
-)
-"""Operations after which the same numbers are there, in another order of dimensions or memory."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A layer without its field: `call` is the convolution, linear layer or block, `hook` what is recorded."""
-
-    name: str
-    kind: Literal["conv", "linear", "block"]
-    call: Call
-    hook: Call
-    value: int
 
 
 class CodeSource(NamedTuple):
@@ -72,8 +48,8 @@ def find_layers(
 ) -> list[Layer]:
     """The chosen layers of a network for inputs (N, channels, height, width), in forward order of their outputs.
 
-    Fields are needed of chosen layers only. Raises `NetworkError` for an unknown name or a network that cannot be run,
-    `GeometryError` where the field of a chosen layer is not one box of one stride, naming the layer and the cause.
+    `auto` leaves out what cannot be recorded (`impossible_layers`). Raises `NetworkError` for an unknown name, for a
+    network that cannot be run, and where layers that were named cannot be recorded: it names them all, and why.
     """
     return layers_of(trace(module, example(module, height, width, channels)), wanted, exclude)
 
@@ -91,10 +67,107 @@ def layers_of(graph: Graph, wanted: Sequence[str] = ("auto",), exclude: Sequence
     if not candidates:
         raise NetworkError("network: has no convolution, linear layer or residual block to record")
     _check_alone(graph)
-    kept = set(choose_names([c.name for c in candidates], wanted, exclude))
-    sight = see(graph)
-    chosen = [c for c in candidates if c.name in kept]
-    return [_layer(graph, sight, index, candidate) for index, candidate in enumerate(chosen)]
+    names = [c.name for c in candidates]
+    kept = set(choose_names(names, wanted, exclude))
+    made = _Making(graph, candidates)
+    layers, refused = made.layers([c for c in candidates if c.name in kept])
+    named = [n for pattern in wanted if pattern != "auto" for n in _match(pattern, names, "--layers")]
+    wrong = {name: why for name, why in refused.items() if name in named}
+    if wrong:
+        raise NetworkError(_impossible(wrong, names))
+    if not layers:
+        raise NetworkError(f"network: no layer can be recorded: {_reasons(refused)}")
+    return layers
+
+
+def impossible_layers(graph: Graph) -> dict[str, str]:
+    """Layers that cannot be recorded, and why: they do not depend on the image, or hold no image apart."""
+    candidates = find_candidates(graph)
+    return _Making(graph, candidates).layers(candidates)[1]
+
+
+def _impossible(wrong: dict[str, str], names: Sequence[str]) -> str:
+    patterns = ",".join(wildcards(list(wrong), names))
+    return f"--layers: {len(wrong)} cannot be recorded: {_reasons(wrong)}; leave them out with --exclude '{patterns}'"
+
+
+def _reasons(refused: dict[str, str]) -> str:
+    whys = {why: [n for n, w in refused.items() if w == why] for why in dict.fromkeys(refused.values())}
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in whys.items())
+
+
+def wildcards(wrong: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The fewest patterns that match all of `wrong` and nothing else: numbers become `*` where that is safe."""
+    found: dict[str, None] = {}
+    for name in wrong:
+        wide = re.sub(r"\d+", "*", name)
+        matched = [n for n in names if fnmatchcase(n, wide.replace("[", "[[]"))]
+        found[wide if set(matched) <= set(wrong) else name] = None
+    return list(found)
+
+
+@dataclass
+class _Making:
+    """Layers of one graph; what two images tell is asked for once, and only where one image does not tell it."""
+
+    graph: Graph
+    candidates: Sequence[Candidate]
+
+    @cached_property
+    def sight(self) -> Sight:
+        return see(self.graph)
+
+    @cached_property
+    def twice(self) -> tuple[Graph, dict[str, int], Found]:
+        module, shape = self.graph.modules[""], self.graph.values[self.graph.input].shape
+        again = trace(module, example(module, shape[2], shape[3], shape[1]).repeat(2, 1, 1, 1))
+        return again, {c.name: c.value for c in find_candidates(again)}, find_places(again)
+
+    def layers(self, chosen: Iterable[Candidate]) -> tuple[list[Layer], dict[str, str]]:
+        """The layers, and reasons of those that are none, by name."""
+        found: list[Layer] = []
+        refused: dict[str, str] = {}
+        for candidate in chosen:
+            try:
+                found.append(self._layer(len(found), candidate))
+            except RefusalError as error:
+                refused[candidate.name] = str(error)
+        return found, refused
+
+    def _laid(self, candidate: Candidate) -> Laid:
+        shape = self.graph.values[candidate.value].shape
+        simple = plain(shape, candidate.kind, self.sight[candidate.value])
+        if simple is not None:
+            return simple
+        again, values, places = self.twice
+        if candidate.name not in values:
+            raise RefusalError("it is another layer when two images are given")
+        value = values[candidate.name]
+        return laid(shape, again.values[value].shape, candidate.kind, places[value])
+
+    def _layer(self, index: int, candidate: Candidate) -> Layer:
+        graph, value = self.graph, candidate.value
+        how = self._laid(candidate)
+        field, why = field_of(graph, self.sight, value, how.channel_axis)
+        return Layer(
+            index=index,
+            name=candidate.name,
+            kind=candidate.kind,
+            channels=graph.values[value].shape[how.channel_axis],
+            height=how.height,
+            width=how.width,
+            field=field,
+            rectified=is_rectified(graph, value),
+            module=candidate.hook.call.module,
+            call=candidate.hook.call.number,
+            channel_axis=how.channel_axis,
+            tokens=how.tokens,
+            prefix_tokens=how.prefix_tokens,
+            normalised=candidate.normalised,
+            layout=how.layout,
+            function=candidate.hook.function,
+            why=why,
+        )
 
 
 def _check_alone(graph: Graph) -> None:
@@ -113,101 +186,6 @@ def _check_alone(graph: Graph) -> None:
             raise NetworkError(
                 f"{node.where}: {node.op} draws random numbers in eval mode; make the network answer alike"
             )
-
-
-def _layer(graph: Graph, sight: Sight, index: int, candidate: Candidate) -> Layer:
-    shape = graph.values[candidate.value].shape
-    axis = len(shape) - 1 if candidate.kind == "linear" else 1
-    if candidate.kind == "block" and len(shape) == 3:
-        axis = 2  # (N, T, C): blocks of token networks
-    positions = [n for d, n in enumerate(shape) if d not in (0, axis)]
-    height, width = [1, 1, *positions][-2:]
-    return Layer(
-        index=index,
-        name=candidate.name,
-        kind=candidate.kind,
-        channels=shape[axis],
-        height=height,
-        width=width,
-        field=field_of(graph, sight, candidate.value, candidate.name, axis),
-        rectified=is_rectified(graph, candidate.value),
-        module=candidate.hook.module,
-        call=candidate.hook.number,
-        channel_axis=axis,
-    )
-
-
-def find_candidates(graph: Graph) -> list[Candidate]:
-    """All layers of a network in forward order of their outputs, their fields not asked for."""
-    found: list[Candidate] = []
-    for call in graph.calls.values():
-        module = graph.modules[call.call.module]
-        if not call.single or not call.call.module:
-            continue
-        if isinstance(module, nn.Conv2d):
-            hook, value = _fused(graph, call)
-            found.append(Candidate(str(call.call), "conv", call.call, hook, value))
-        elif isinstance(module, nn.Linear):
-            found.append(Candidate(str(call.call), "linear", call.call, call.call, call.outputs[0]))
-    taken = {c.call for c in found}
-    for call in _blocks(graph):
-        if call.single and call.call not in taken:
-            found.append(Candidate(str(call.call), "block", call.call, call.call, call.outputs[0]))
-    return sorted(found, key=lambda c: graph.order(c.value))
-
-
-def _fused(graph: Graph, call: ModuleCall) -> tuple[Call, int]:
-    """The call whose output is recorded for a convolution, and that output's value."""
-    own = call.outputs[0]
-    consumers = graph.consumers(own)
-    if len(consumers) == 1 and consumers[0].op in BATCH_NORMS and consumers[0].inputs[0] == own:
-        norm = consumers[0]
-        for inner in reversed(norm.stack[1:]):
-            outer = graph.calls[inner]
-            if outer.single and outer.outputs[0] == norm.outputs[0] and outer.inputs[:1] == (own,):
-                return inner, norm.outputs[0]
-    return call.call, own
-
-
-def _blocks(graph: Graph) -> list[ModuleCall]:
-    """Calls that are residual blocks, in the order of their first addition."""
-    found: dict[Call, ModuleCall] = {}
-    for node in graph.nodes:
-        block = _block_of(graph, node) if node.index in graph.live else None
-        if block is not None:
-            found[block.call] = block
-    return list(found.values())
-
-
-def _block_of(graph: Graph, node: Node) -> ModuleCall | None:
-    """The innermost call, the network's own aside, in which both operands of an addition come from one input."""
-    if node.op not in ("aten.add", "aten.add_") or len(set(node.inputs)) != 2:
-        return None
-    for inner in reversed(node.stack):
-        call = graph.calls[inner]
-        for source in call.inputs:
-            reached = graph.reached(source, call.first, node.index)
-            if reached.issuperset(node.inputs):
-                return call if inner.module else None
-    return None
-
-
-def is_rectified(graph: Graph, value: int) -> bool:
-    """Whether all that reads a value is a rectifier, directly or behind a view or a copy."""
-    consumers = graph.consumers(value)
-    return value != graph.output and bool(consumers) and all(_rectifies(graph, node) for node in consumers)
-
-
-def _rectifies(graph: Graph, node: Node) -> bool:
-    op = node.op.removesuffix("_")
-    if op in SAME_VALUES:
-        return all(is_rectified(graph, output) for output in node.outputs)
-    if op in ("aten.relu", "aten.relu6"):
-        return True
-    low = node.args[1] if len(node.args) > 1 else node.kwargs.get("min", node.kwargs.get("min_val", -1.0))
-    if op == "aten.threshold":
-        return bool(low == 0 and node.args[2] == 0)
-    return op in ("aten.hardtanh", "aten.clamp", "aten.clamp_min", "aten.clip") and low == 0 and low is not False
 
 
 def choose(layers: Sequence[Layer], wanted: Sequence[str] = ("auto",), exclude: Sequence[str] = ()) -> list[Layer]:
@@ -246,9 +224,9 @@ def code_source(graph: Graph, layer: str | None = None) -> CodeSource:
     """
     candidates = find_candidates(graph)
     if layer is not None:
-        name = choose_one([c.name for c in candidates], layer)
+        name = choose_one([c.name for c in candidates if c.called], layer)
         return CodeSource(*next(c.call for c in candidates if c.name == name))
-    reaching = [c for c in candidates if c.kind != "block" and graph.order(c.value) in graph.live]
+    reaching = [c for c in candidates if c.called and c.kind != "block" and graph.order(c.value) in graph.live]
     if not reaching:
         raise NetworkError("network: no convolution or linear layer leads to the logits; name one with --code-layer")
     return CodeSource(*reaching[-1].call)

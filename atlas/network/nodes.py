@@ -86,7 +86,11 @@ class ModuleCall:
 
 @dataclass
 class Graph:
-    """A traced forward pass. `input` and `output` are values; `calls` in the order in which they began."""
+    """A traced forward pass. `input` and `output` are values; `calls` in the order in which they began.
+
+    `functions`: the results of `FUNCTIONS`, by value, with the number of their call in the pass, from 1. `parameters`:
+    names of the parameters that were read, by value.
+    """
 
     modules: dict[str, nn.Module]
     nodes: list[Node] = field(default_factory=list)
@@ -94,6 +98,8 @@ class Graph:
     calls: dict[Call, ModuleCall] = field(default_factory=dict)
     input: int = 0
     output: int = 0
+    functions: dict[int, int] = field(default_factory=dict)
+    parameters: dict[int, str] = field(default_factory=dict)
 
     def producer(self, value: int) -> Node | None:
         """The node that made a value; None for the input and for constants."""

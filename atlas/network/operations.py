@@ -1,6 +1,9 @@
-"""What each operation does to receptive fields. An operation without a rule is refused by name.
+"""What each operation does to receptive fields. What an operation without a rule gives, sees the whole input.
 
-A rule is given the node and what its tensors see; it is only asked where one of them has positions.
+A rule is given the node and what its tensors see; it is only asked where one of them has positions. Where a map is
+multiplied by one number a channel that comes from the whole input (squeeze-and-excitation, efficient channel attention,
+global response normalisation), or normalised by statistics over its positions (group and instance norms), the field
+stays that of the map, and the map is gated: a gate scales what the local paths found, it finds nothing itself.
 """
 
 from __future__ import annotations
@@ -86,7 +89,42 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 )
 def pointwise(c: Context) -> Seen:
     """Any elementwise operation with broadcasting."""
+    return _elementwise(c)
+
+
+def _elementwise(c: Context) -> Seen:
     return geometry.join(c.operands(), c.out())
+
+
+@rule("mul", "div")
+def _product(c: Context) -> Seen:
+    """As any elementwise operation; a factor that is one number a channel, from the whole input, is a gate."""
+    place = next((i for i, ref in enumerate(c.args[:2]) if isinstance(ref, Ref) and isinstance(c.seen(i), Maps)), None)
+    if place is None or len(c.args) < 2 or not isinstance(c.args[1 - place], Ref):
+        return _elementwise(c)
+    other = c.args[1 - place].value
+    if (c.node.op.startswith("aten.div") and place == 1) or not isinstance(c.seen(1 - place), Whole):
+        return _elementwise(c)
+    maps = geometry.join([(c.seen(place), c.shape(place))], c.out())
+    if isinstance(maps, Maps) and _uniform(c.graph, other, [d - len(c.out()) for d in maps.dims]):
+        return maps.through_gate()
+    return _elementwise(c)
+
+
+_SPREADING = ("expand", "repeat", "upsample_nearest2d", "upsample_bilinear2d")
+_THROUGH = ("sigmoid", "hardsigmoid", "tanh", "relu", "clone", "mul", "add", "softmax", "_to_copy")
+
+
+def _uniform(graph: Graph, value: int, dims: Sequence[int]) -> bool:
+    """Whether a value is the same at all positions; `dims`: where these lie, counted from the last."""
+    shape = graph.values[value].shape
+    if all(d < -len(shape) or shape[d] == 1 for d in dims):
+        return True
+    node = graph.producer(value)
+    op = "" if node is None else node.op.removeprefix("aten.").removesuffix("_")
+    if node is None or op not in (*_SPREADING, *_THROUGH) or not node.inputs:
+        return False
+    return all(_uniform(graph, each, dims) for each in node.inputs)
 
 
 @rule("copy")
@@ -143,7 +181,7 @@ def _channel_pool(c: Context) -> Seen:
 
 @rule("_adaptive_avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d")
 def _adaptive_pool(c: Context) -> Seen:
-    return c.maps if c.out()[-2:] == c.shape()[-2:] else Whole()
+    return c.maps if c.out()[-2:] == c.shape()[-2:] else Whole("is pooled over all positions")
 
 
 @rule(
@@ -171,7 +209,8 @@ def _reduction(c: Context) -> Seen:
     axes = {d % rank for d in ((dims,) if isinstance(dims, int) else dims or range(rank))}
     kept = len(c.out()) == rank
     if any((c.maps.is_spatial(d) and c.shape()[d] > 1) or (c.maps.is_spatial(d) and not kept) for d in axes):
-        return Whole()  # also where only rows, or only columns, are reduced: then it is more than is seen
+        # Also where only rows, or only columns, are reduced: then it is more than is seen.
+        return Whole("is reduced over positions")
     return c.maps.reduce(axes, keep=kept)
 
 
@@ -180,7 +219,7 @@ def _over_one(c: Context) -> Seen:
     if c.maps.is_spatial(c.args[1]):
         if c.node.op.startswith("aten.cum"):
             raise RefusalError("runs along the positions of a map")
-        return Whole()
+        return Whole("is normalised over positions")
     return c.maps.reduce([c.args[1] % len(c.shape())]).spread(c.out())
 
 
@@ -188,21 +227,27 @@ def _over_one(c: Context) -> Seen:
 def _layer_norm(c: Context) -> Seen:
     rank = len(c.shape())
     axes = range(rank - len(c.args[1]), rank)
-    if any(c.maps.is_spatial(d) for d in axes):
-        return Whole()
-    return c.maps.reduce(axes).spread(c.shape())
+    whole = any(c.maps.is_spatial(d) for d in axes)
+    maps = c.maps.reduce([d for d in axes if not c.maps.is_spatial(d)]).spread(c.shape())
+    return maps.through_gate() if whole else maps
 
 
 @rule("native_group_norm")
 def _group_norm(c: Context) -> Seen:
-    return Whole()  # its mean and variance are over all positions
+    groups, channels = c.args[6], c.shape()[1]  # its mean and variance are over all positions, and a group's channels
+
+    def grouped(fold: Callable[..., Any]) -> Callable[[Any], Any]:
+        return lambda a: np.repeat(fold(a.reshape(groups, -1), 1), channels // groups).reshape(a.shape)
+
+    low, high = geometry.both(grouped(np.min), c.maps.low), geometry.both(grouped(np.max), c.maps.high)
+    return replace(c.maps, low=low, high=high, whole=grouped(np.any)(c.maps.whole)).through_gate()
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
       "_batch_norm_no_update", "miopen_batch_norm")  # fmt: skip
 def _batch_norm(c: Context) -> Seen:
     training = c.node.op.endswith(("batch_norm", "legit")) and c.args[5] is True
-    return Whole() if training else c.maps  # an instance norm is a batch norm in training mode
+    return c.maps.through_gate() if training else c.maps  # an instance norm is a batch norm in training mode
 
 
 @rule("linear")

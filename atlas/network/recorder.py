@@ -1,17 +1,27 @@
-"""Hooks that hand over the outputs of chosen layers the moment they are there, and leave nothing behind."""
+"""Hooks that hand over the outputs of chosen layers the moment they are there, and leave nothing behind.
+
+How outputs become maps is decided here, for all: maps are (N, C, h, w); of a layer of tokens (N, C, 1, P), where its
+prefix tokens come first, then the patches, row by row. A position (y, x) of tokens is a patch, and of y = −1 the prefix
+token number x. `positions_of`, `flat_of`, `values_at` and `cell` are the ways between an index and a position.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from atlas.arrays import Ints
 from atlas.errors import NetworkError
-from atlas.types import Layer
+from atlas.network.graph import FUNCTIONS
+from atlas.types import Box, Layer
 
 
 class _StopError(Exception):
@@ -24,11 +34,30 @@ class _StopError(Exception):
         self.recorder = recorder
 
 
+class _Functions(TorchFunctionMode):
+    """Hands over the results of function calls by their number in a forward pass.
+
+    Also where none is wanted it keeps PyTorch from running attention as one operation in which no layer can be seen.
+    """
+
+    def __init__(self, wanted: dict[int, list[Layer]], take: Callable[[Layer, Tensor], None]) -> None:
+        super().__init__()
+        self._wanted, self._take, self._count = wanted, take, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in FUNCTIONS:
+            self._count += 1
+            for layer in self._wanted.get(self._count, ()):
+                self._take(layer, result)
+        return result
+
+
 class Recorder:
     """A context in which each forward pass of `module` hands over the outputs of `layers`.
 
-    `take(layer, output)`: output as a view (N, C, H, W), or (N, C, 1, 1) of a linear layer; it is to be reduced or
-    copied at once, as an in-place operation may change it when `take` has returned. The grad mode is the caller's.
+    `take(layer, output)`: output as maps, most often a view; it is to be reduced or copied at once, as an in-place
+    operation may change it when `take` has returned. The grad mode is the caller's.
     `inputs`: calls (module, number) whose first input is handed to `take_input` likewise, for the code.
     `stop`: `run(x)` ends the pass after the last of them. Threads need a recorder and a network each.
     """
@@ -45,7 +74,11 @@ class Recorder:
     ) -> None:
         self.module, self.take, self.take_input, self.stop = module, take, take_input, stop
         self._layers: dict[str, dict[int, list[Layer]]] = {}
+        self._functions: dict[int, list[Layer]] = {}
         for layer in layers:
+            if layer.function:
+                self._functions.setdefault(layer.function, []).append(layer)
+                continue
             self._layers.setdefault(layer.module, {}).setdefault(layer.call, []).append(layer)
         self._inputs = {(str(name), int(number)) for name, number in inputs}
         self._wanted = len(layers) + len(self._inputs)
@@ -53,6 +86,8 @@ class Recorder:
         self._begun: dict[str, int] = {}
         self._ended: dict[str, int] = {}
         self._handles: list[RemovableHandle] = []
+        fused = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+        self._governed = bool(self._functions) or any(isinstance(each, fused) for each in module.modules())
 
     def __enter__(self) -> Recorder:
         modules = dict(self.module.named_modules())
@@ -83,7 +118,11 @@ class Recorder:
     def run(self, x: Tensor) -> Tensor | None:
         """One forward pass; the logits, or None where it was stopped before them."""
         try:
-            result: Tensor = self.module(x)
+            if self._governed:
+                with _Functions(self._functions, self._hand_over):
+                    result: Tensor = self.module(x)
+            else:
+                result = self.module(x)
         except _StopError as stop:
             if stop.recorder is not self:
                 raise
@@ -107,9 +146,12 @@ class Recorder:
     def _after(self, name: str, module: nn.Module, arguments: Any, output: Tensor) -> None:
         number = self._ended[name] = self._ended.get(name, 0) + 1
         for layer in self._layers[name].get(number, ()):
-            self.take(layer, as_maps(output, layer.channel_axis))
-            if self.stop:
-                self._stop_after_last()
+            self._hand_over(layer, output)
+
+    def _hand_over(self, layer: Layer, output: Tensor) -> None:
+        self.take(layer, maps_of(layer, output))
+        if self.stop:
+            self._stop_after_last()
 
     def _stop_after_last(self) -> None:
         self._taken += 1
@@ -123,3 +165,62 @@ def as_maps(tensor: Tensor, channel_axis: int = 1) -> Tensor:
     while tensor.dim() < 4:
         tensor = tensor.unsqueeze(2)
     return tensor
+
+
+def maps_of(layer: Layer, output: Tensor) -> Tensor:
+    """The layer's output as maps (N, C, h, w), or (N, C, 1, P) of tokens; of the same memory, but for windows."""
+    layout = layer.layout
+    if layout is None:
+        return as_maps(output, layer.channel_axis)
+    if layout.windows == 1:
+        apart = output.movedim((layout.images, layer.channel_axis), (0, -1))  # (N, …, C)
+    else:
+        apart = output.unflatten(layout.images, (-1, layout.windows))  # type: ignore[no-untyped-call]
+        channels = layer.channel_axis + (layer.channel_axis > layout.images)
+        apart = apart.movedim((layout.images, channels), (0, -1))
+    rows = apart.flatten(1, -2) if apart.dim() > 2 else apart.unsqueeze(1)  # (N, positions, C)
+    if layout.order is not None:
+        rows = rows.index_select(1, _order(layout.order, rows.device))
+    return rows.transpose(1, 2).unsqueeze(2)
+
+
+@cache
+def _order(order: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(order, device=device)
+
+
+def positions_of(layer: Layer, flat: Ints, width: int | None = None) -> tuple[Ints, Ints]:
+    """y and x of places in flattened maps; y is −1, and x its number, for a prefix token.
+
+    `width` of the maps, where they are those of a crop.
+    """
+    flat = np.asarray(flat)
+    if not layer.tokens:
+        y, x = np.divmod(flat, width or layer.width)
+        return y, x
+    patch = flat - layer.prefix_tokens
+    y, x = np.divmod(np.maximum(patch, 0), max(layer.width, 1))
+    return np.where(patch < 0, -1, y), np.where(patch < 0, flat, x)
+
+
+def flat_of(layer: Layer, y: Any, x: Any, width: int | None = None) -> Any:
+    """The inverse of `positions_of`, of numbers, arrays or tensors."""
+    if not layer.tokens:
+        return y * (width or layer.width) + x
+    prefix = (y < 0) * 1
+    return prefix * x + (1 - prefix) * (layer.prefix_tokens + y * layer.width + x)
+
+
+def values_at(layer: Layer, maps: Tensor, channels: Tensor, ys: Tensor, xs: Tensor) -> Tensor:
+    """Values (N,) of maps (N, C, h, w) at one channel and position (y, x) a row."""
+    flat = flat_of(layer, ys.long(), xs.long(), maps.shape[-1])
+    return maps.flatten(2)[torch.arange(len(maps), device=maps.device), channels, flat]
+
+
+def cell(layer: Layer, y: int, x: int, height: int, width: int) -> Box:
+    """The box of input pixels, of `height` × `width`, that a position stands for; of a prefix token all of them."""
+    if y < 0 or not layer.height:
+        return Box(0.0, 0.0, float(width), float(height))
+    down, right = height / layer.height, width / layer.width
+    return Box(x * right, y * down, (x + 1) * right, (y + 1) * down)

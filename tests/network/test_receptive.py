@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atlas.errors import GeometryError
-from atlas.network.layers import find_layers
-from atlas.types import Axis, Layer
+from atlas.errors import NetworkError
+from atlas.network.graph import trace
+from atlas.network.layers import find_layers, impossible_layers, wildcards
+from atlas.types import Axis, Field, Layer
 from tests.naive_receptive import linear_outputs, make_positive, outputs_of, support, torchvision_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,12 +135,10 @@ WHOLE: dict[str, Any] = {
     "global maximum": lambda m, x: m.last(x.amax((2, 3), keepdim=True)),
     "adaptive": lambda m, x: m.last(F.adaptive_avg_pool2d(x, 16)),
     "adaptive maximum": lambda m, x: m.last(F.adaptive_max_pool2d(x, (1, 1))),
-    "gate": lambda m, x: m.last(x * x.mean((2, 3), keepdim=True).sigmoid()),
-    "one gated channel": lambda m, x: m.last(torch.cat([x[:, :2], x[:, 2:] * x.mean((2, 3), keepdim=True)[:, :1]], 1)),
     "flattened mean": lambda m, x: m.last(x.view(1, 3, -1).mean(2).view(1, 3, 1, 1)),
-    "group norm": lambda m, x: m.last(F.group_norm(x, 1)),
-    "instance norm": lambda m, x: m.last(F.instance_norm(x)),
-    "layer norm of all": lambda m, x: m.last(F.layer_norm(x, x.shape[1:])),
+    "a gate of its own for each position": lambda m, x: m.last(x * x.flatten(1).softmax(1).view_as(x)),
+    "added, not multiplied": lambda m, x: m.last(x + x.mean((2, 3), keepdim=True)),
+    "divided by": lambda m, x: m.last(x.mean((2, 3), keepdim=True) / x),
     "flattened": lambda m, x: m.last(x.flatten(1).view(-1, 3, 32, 32)),
 }
 
@@ -149,6 +148,32 @@ def test_whole_input(name: str) -> None:
     found = layer(Net(Lambda(WHOLE[name], last=last(3)), 4), "body.last").field
     assert found.global_field
     assert (found.y, found.x) == (Axis(32, 0, 0), Axis(32, 0, 0))
+
+
+GATED: dict[str, Any] = {
+    "gate": lambda m, x: m.last(x * x.mean((2, 3), keepdim=True).sigmoid()),
+    "in place": lambda m, x: m.last((x * 1).mul_(x.amax((2, 3), keepdim=True))),
+    "the gate first": lambda m, x: m.last(x.mean((2, 3), keepdim=True).sigmoid() * x),
+    "spread before": lambda m, x: m.last(x * x.mean((2, 3), keepdim=True).expand_as(x)),
+    "spread, then bent": lambda m, x: m.last(x * x.mean((2, 3), keepdim=True).expand_as(x).sigmoid()),
+    "one gated channel": lambda m, x: m.last(torch.cat([x[:, :2], x[:, 2:] * x.mean((2, 3), keepdim=True)[:, :1]], 1)),
+    "global response normalisation": lambda m, x: m.last(x + x * (x.norm(dim=(2, 3), keepdim=True) / 3)),
+    "divided": lambda m, x: m.last(x / x.std((2, 3), keepdim=True)),
+    "group norm": lambda m, x: m.last(F.group_norm(x, 1)),
+    "instance norm": lambda m, x: m.last(F.instance_norm(x)),
+    "layer norm of all": lambda m, x: m.last(F.layer_norm(x, x.shape[1:])),
+    "gate on channels last": lambda m, x: m.last(
+        (x.permute(0, 2, 3, 1) * x.mean((2, 3)).view(1, 1, 1, 3)).permute(0, 3, 1, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_a_gate_leaves_the_field_of_the_local_paths(name: str) -> None:
+    found = layer(Net(Lambda(GATED[name], last=last(3, kernel=3, stride=2)), 4), "body.last")
+    assert (found.field.global_field, found.field.gated) == (True, True)
+    assert (found.field.y, found.field.x) == (Axis(3, 2, 0), Axis(3, 2, 0))
+    assert found.why == "a gate sees the whole input"
 
 
 def test_channels_beside_a_gated_one_keep_their_field() -> None:
@@ -225,20 +250,35 @@ def _half_rectified(x: Tensor) -> Tensor:
     return y
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_by_name(name: str) -> None:
-    function, words = REFUSED[name]
+def refused(name: str) -> nn.Module:
     parts = {"last": last(3), "a": nn.Conv2d(3, 3, 1), "up": nn.ConvTranspose2d(3, 3, 2, 2), "row": nn.Linear(32, 32)}
-    net = Net(Lambda(function, **parts), 4)
-    with pytest.raises(GeometryError) as caught:
-        find_layers(net, 32, 32, wanted=["body.last"])
-    assert str(caught.value).startswith("layer body.last: ")
-    assert words in str(caught.value)
-    assert "--exclude body.last" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    left = find_layers(net, 32, 32, exclude=["body*"])  # what cannot be followed is no obstacle elsewhere
-    assert [each.name for each in left] == ["head"]
-    assert left[0].field.global_field
+    return Net(Lambda(REFUSED[name][0], **parts), 4)
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != "constant"])
+def test_what_cannot_be_followed_sees_the_whole_input_and_says_why(name: str) -> None:
+    found = layer(refused(name), "body.last")
+    assert found.field == Field(Axis(32, 0, 0), Axis(32, 0, 0), global_field=True)
+    assert REFUSED[name][1] in str(found.why)
+    assert "\n" not in str(found.why)
+
+
+def test_layers_that_cannot_be_recorded_are_left_out_or_all_named_at_once() -> None:
+    net = refused("constant")
+    assert [each.name for each in find_layers(net, 32, 32)] == ["body", "head"]
+    assert impossible_layers(trace(net, torch.zeros(1, 3, 32, 32))) == {"body.last": "does not depend on the image"}
+    with pytest.raises(NetworkError) as caught:
+        find_layers(net, 32, 32, wanted=["body.*"])
+    assert str(caught.value) == (
+        "--layers: 1 cannot be recorded: body.last: does not depend on the image; leave them out with "
+        "--exclude 'body.last'"
+    )
+
+
+def test_wildcards_match_nothing_else() -> None:
+    names = ["a.0.x", "a.1.x", "a.1.y", "b.0.x", "b.1.x"]
+    assert wildcards(["a.0.x", "a.1.x"], names) == ["a.*.x"]
+    assert wildcards(["b.0.x"], names) == ["b.0.x"]
 
 
 def test_the_brute_force_sees_a_wrong_box() -> None:
