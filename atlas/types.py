@@ -106,12 +106,14 @@ class Placement:
 class Layout:
     """Where images and positions lie in an output that is no map (N, C, H, W) or (N, H, W, C).
 
-    The images lie along `images`, each as `windows` runs of that axis. `order`: which of an image's positions, counted
-    through all axes but the channels', are handed over, in order; None: all, as they lie.
+    The images lie along `images`, beside `windows` positions each: around them, or (`inner`) inside of them. `order`:
+    which of an image's positions, counted through all axes but the channels', are handed over, in order; None: all, as
+    they lie.
     """
 
     images: int = 0
     windows: int = 1
+    inner: bool = False
     order: tuple[int, ...] | None = None
 
 
@@ -124,8 +126,8 @@ class Layer:
     channels-last maps and tokens). Shapes are those of one image at the settings' crop. `tokens`: the output is
     (N, T, C), of which `prefix_tokens` (class, registers) are no patches, and the others lie on the grid `height` ×
     `width`; `layout` says how to find them. `normalised`: the batch norm that is fused, by its module's name.
-    `function`: 0, or the number in a forward pass of the function call (`atlas.network.graph.FUNCTIONS`) whose result
-    is recorded, where it is no module's output. `why`: why its field is the whole input, else None.
+    `function`: 0, or the number in a forward pass of the watched function call (`atlas.network.functions`) whose
+    result is recorded, where it is no module's output. `why`: why its field is the whole input, else None.
     """
 
     index: int

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from atlas.connections import origins
 from atlas.connections.origins import Table
+from atlas.network.candidates import Candidate, find_candidates
 from atlas.network.graph import Graph, Node, Ref
-from atlas.network.layers import BATCH_NORMS, Candidate, find_candidates
+from atlas.network.norms import BATCH_NORMS
 from atlas.types import Layer
 
 ADDITIONS = frozenset(("aten.add", "aten.add_"))
@@ -236,7 +237,7 @@ def _window(module: nn.Conv2d) -> dict[str, Any]:
 
 def _folded(graph: Graph, candidate: Candidate, channels: int) -> tuple[Tensor, Tensor]:
     """Scale and shift (channels,) of the batch norm that is recorded with a convolution; 1 and 0 without one."""
-    if candidate.hook == candidate.call:
+    if candidate.normalised is None:
         return torch.ones(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
     node = graph.producer(candidate.value)
     norm = graph.modules[node.stack[-1].module] if node is not None and node.op in BATCH_NORMS else None

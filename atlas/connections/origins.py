@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from atlas.network.graph import Graph, Node, Ref
-from atlas.network.layers import BATCH_NORMS
+from atlas.network.norms import BATCH_NORMS
 
 IMAGE = "image"
 """What the channels of the network's input are called."""

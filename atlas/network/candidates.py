@@ -42,7 +42,7 @@ def find_candidates(graph: Graph) -> list[Candidate]:
     found += _functions(graph, found)
     taken = {c.call for c in found if c.called}
     for call in _blocks(graph):
-        if call.single and call.call not in taken:
+        if call.outputs and call.call not in taken:  # of several results the first is the stream
             found.append(Candidate(str(call.call), "block", call.call, Hook(call.call), call.outputs[0]))
     return sorted(found, key=lambda c: graph.order(c.value))
 

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas.errors import NetworkError
+from atlas.network.functions import FUNCTIONS, opened
 from atlas.network.nodes import PARTIAL_WRITE, Call, Graph, ModuleCall, Node, Ref, Value
 from atlas.network.tape import Tape, leaves
 
@@ -37,10 +38,6 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.tape.record(op, lambda: func(*args, **kwargs), args, kwargs, written, func.tags)
 
 
-FUNCTIONS = (F.linear, torch.conv2d, torch.batch_norm)
-"""Functions whose results can be recorded where no module's output is what they return; counted together."""
-
-
 class _Functions(TorchFunctionMode):
     """Counts `FUNCTIONS`, and keeps a linear layer whole: below it ATen makes views and products, by its layout."""
 
@@ -51,16 +48,26 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        inside = opened(func)
+        if inside is not None and not self.tape.paused:
+            with self:
+                return inside(*args, **kwargs)
         if func not in FUNCTIONS or self.tape.paused:
             return func(*args, **kwargs)
         self.count += 1
         number = self.count
         if func is F.linear:
-            result = self.tape.record("aten.linear", lambda: func(*args, **kwargs), args, kwargs, [], ())
+            args = _positional(*args, **kwargs)
+            result = self.tape.record("aten.linear", lambda: func(*args), args, {}, [], ())
         else:
             result = func(*args, **kwargs)
         self.tape.graph.functions[self.tape.value(result)] = number
         return result
+
+
+def _positional(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Any, ...]:
+    """The arguments of a linear layer, which some networks give by name."""
+    return input, weight, bias
 
 
 def trace(module: nn.Module, example: Tensor) -> Graph:

@@ -26,7 +26,7 @@ from atlas.network.graph import Graph, trace
 from atlas.network.layout import Laid, laid, plain
 from atlas.network.norms import BATCH_NORMS, LIVE_NORMS, is_rectified
 from atlas.network.places import Found, find_places
-from atlas.network.receptive import Sight, field_of, see
+from atlas.network.receptive import BLIND, Sight, field_of, see
 from atlas.types import Layer
 
 
@@ -147,6 +147,8 @@ class _Making:
 
     def _layer(self, index: int, candidate: Candidate) -> Layer:
         graph, value = self.graph, candidate.value
+        if self.sight[value] is None:
+            raise RefusalError(BLIND)
         how = self._laid(candidate)
         field, why = field_of(graph, self.sight, value, how.channel_axis)
         return Layer(

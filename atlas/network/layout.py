@@ -8,7 +8,7 @@ import numpy as np
 
 from atlas.arrays import Ints
 from atlas.network.geometry import Maps, RefusalError, Seen
-from atlas.network.places import IMAGE, NONE, PADDED, Places
+from atlas.network.places import IMAGE, NONE, Places
 from atlas.types import Layout
 
 
@@ -48,27 +48,33 @@ def laid(one: tuple[int, ...], two: tuple[int, ...], kind: str, places: Places |
     channels = _channel_axis(one, kind, places, axis)
     if channels == axis:
         raise RefusalError("its output has images and channels along one axis")
-    cells = _cells(two, axis, one[axis], channels, places)
+    cells, inner = _cells(two, axis, one[axis], channels, places)
     count = len(cells)
-    placed = np.sort(cells[cells >= 0])
     height, width = (0, 0) if places is None else places.grid
-    if not np.array_equal(placed, np.arange(height * width)) or not height:
-        if count == 1:
-            return Laid(channels, 1, 1, layout=_layout(axis, one[axis], None, one, channels))
-        return Laid(channels, 0, 0, True, count, _layout(axis, one[axis], None, one, channels))
+    cells, height, width = _lattice(cells, height, width)
+    if not height:
+        height, width = (1, 1) if count == 1 else (0, 0)
+        cells = np.full(count, 0 if count == 1 else NONE)
     beside = np.flatnonzero(cells == NONE)
-    order = np.concatenate([beside, np.flatnonzero(cells >= 0)[np.argsort(cells[cells >= 0], kind="stable")]])
-    as_it_lies = None if np.array_equal(order, np.arange(count)) else tuple(order.tolist())
-    layout = _layout(axis, one[axis], as_it_lies, one, channels)
-    tokens = layout is not None or len(one) != 4
-    return Laid(channels, height, width, tokens, len(beside), layout or (Layout() if tokens else None))
+    patches = np.flatnonzero(cells >= 0)
+    order = np.concatenate([beside, patches[np.argsort(cells[patches], kind="stable")]])
+    as_it_lies = np.array_equal(order, np.arange(count))
+    layout = Layout(axis, one[axis], inner, None if as_it_lies else tuple(order.tolist()))
+    lies = {2: (1, 1), 4: one[2:] if channels == 1 else one[1:3]}.get(len(one))
+    as_map = layout == Layout() and lies == (height, width)
+    return Laid(channels, height, width, not as_map, len(beside), None if as_map else layout)
 
 
-def _layout(
-    axis: int, windows: int, order: tuple[int, ...] | None, one: tuple[int, ...], channels: int
-) -> Layout | None:
-    as_map = len(one) == 4 and channels in (1, 3)
-    return None if axis == 0 and windows == 1 and order is None and as_map else Layout(axis, windows, order)
+def _lattice(cells: Ints, height: int, width: int) -> tuple[Ints, int, int]:
+    """Cells numbered by the rows and columns of the grid that are there, and how many these are; (…, 0, 0) where they
+    are no grid, each cell once: a network may keep every other token."""
+    placed = cells[cells >= 0]
+    rows, columns = (np.unique(each) for each in np.divmod(placed, max(width, 1)))
+    if not height or len(rows) * len(columns) != len(placed) or len(np.unique(placed)) != len(placed):
+        return cells, 0, 0
+    y, x = np.divmod(np.maximum(cells, 0), width)
+    again = np.searchsorted(rows, y) * len(columns) + np.searchsorted(columns, x)
+    return np.where(cells >= 0, again, cells), len(rows), len(columns)
 
 
 def _channel_axis(one: tuple[int, ...], kind: str, places: Places | None, images: int) -> int:
@@ -81,14 +87,15 @@ def _channel_axis(one: tuple[int, ...], kind: str, places: Places | None, images
     return 1 if len(one) in (2, 4) else len(one) - 1
 
 
-def _cells(two: tuple[int, ...], axis: int, windows: int, channels: int, places: Places | None) -> Ints:
-    """The cell of each position of the first image, through all axes but the channels'."""
+def _cells(two: tuple[int, ...], axis: int, windows: int, channels: int, places: Places | None) -> tuple[Ints, bool]:
+    """The cell of each position of the first image, through all axes but the channels'; whether images lie inside."""
     shape = [1 if d == channels else n for d, n in enumerate(two)]
     numbers = np.full(shape, NONE)
     if places is not None and places.numbers.shape[channels] == 1:
         numbers = np.broadcast_to(places.numbers, shape)
-    apart = numbers.reshape([*shape[:axis], 2, windows, *shape[axis + 1 :]])
-    first, second = np.moveaxis(apart, axis, 0).reshape(2, -1)
-    if not np.array_equal(np.where(first >= 0, first + IMAGE, first), second) or (first >= IMAGE).any():
-        raise RefusalError("its output mixes the images of a batch")
-    return np.where(first == PADDED, PADDED, first)
+    for inner, parts in ((False, (2, windows)), (True, (windows, 2))):
+        apart = np.moveaxis(numbers.reshape([*shape[:axis], *parts, *shape[axis + 1 :]]), axis + inner, 0)
+        first, second = apart.reshape(2, -1)
+        if np.array_equal(np.where(first >= 0, first + IMAGE, first), second) and not (first >= IMAGE).any():
+            return first, inner
+    raise RefusalError("its output mixes the images of a batch")

@@ -88,8 +88,8 @@ class ModuleCall:
 class Graph:
     """A traced forward pass. `input` and `output` are values; `calls` in the order in which they began.
 
-    `functions`: the results of `FUNCTIONS`, by value, with the number of their call in the pass, from 1. `parameters`:
-    names of the parameters that were read, by value.
+    `functions`: results of watched functions (`atlas.network.functions`), by value, with the number of their call in
+    the pass, from 1. `parameters`: names of the parameters that were read, by value.
     """
 
     modules: dict[str, nn.Module]

@@ -214,7 +214,7 @@ def _reduction(c: Context) -> Seen:
     return c.maps.reduce(axes, keep=kept)
 
 
-@rule("_softmax", "_log_softmax", "cumsum", "cumprod")
+@rule("_softmax", "_safe_softmax", "_log_softmax", "cumsum", "cumprod")
 def _over_one(c: Context) -> Seen:
     if c.maps.is_spatial(c.args[1]):
         if c.node.op.startswith("aten.cum"):

@@ -79,7 +79,7 @@ class _Follow:
         for dim in range(numbers.ndim):
             one = np.take(numbers, [0], dim)
             numbers = one if numbers.shape[dim] > 1 and bool((numbers == one).all()) else numbers
-        return Places(numbers, places.grid)
+        return Places(numbers, places.grid) if bool((numbers >= 0).any()) else None
 
     def _shape(self, value: int) -> tuple[int, ...]:
         return self.graph.values[value].shape
@@ -254,12 +254,11 @@ class _Follow:
         return first
 
     def _over(self, first: Places, own: Sequence[int], shape: Sequence[int], _: int) -> Places | None:
-        """A reduction over channels; over positions, what is left of them has no place of its own."""
+        """A reduction over channels; over positions, what is left has the first of their places."""
         dims = self._arg(2 if self.op.endswith("norm") else 1, "dim")
         axes = {d % len(own) for d in ((dims,) if isinstance(dims, int) else dims or range(len(own)))}
-        if any(first.along(d) for d in axes):
-            return None
-        return first if len(shape) == len(own) else first.change(lambda a: np.squeeze(a, tuple(axes)))
+        left = first.change(lambda a: a.min(tuple(axes), keepdims=len(shape) == len(own)))
+        return left if len(np.unique(left.numbers % IMAGE)) > 1 else None
 
 
 def groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
@@ -298,7 +297,18 @@ _MANY: tuple[tuple[Move, tuple[str, ...]], ...] = (
     (_Follow._select, ("select", "unbind")),
     (_Follow._index, ("index", "index_select")),
     (_Follow._over, ("mean", "sum", "amax", "amin", "var", "std", "norm", "linalg_vector_norm")),
-    (_Follow._same, ("_softmax", "native_layer_norm", "native_group_norm", "native_batch_norm", "expand", "cumsum")),
+    (
+        _Follow._same,
+        (
+            "_softmax",
+            "_safe_softmax",
+            "native_layer_norm",
+            "native_group_norm",
+            "native_batch_norm",
+            "expand",
+            "cumsum",
+        ),
+    ),
     (_Follow._same, ("_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "_batch_norm_no_update")),
     (_Follow._unsqueeze, ("unsqueeze",)),
     (_Follow._roll, ("roll",)),

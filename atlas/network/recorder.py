@@ -20,7 +20,8 @@ from torch.utils.hooks import RemovableHandle
 
 from atlas.arrays import Ints
 from atlas.errors import NetworkError
-from atlas.network.graph import FUNCTIONS
+from atlas.network.functions import FUNCTIONS, opened
+from atlas.network.tape import leaves
 from atlas.types import Box, Layer
 
 
@@ -45,6 +46,10 @@ class _Functions(TorchFunctionMode):
         self._wanted, self._take, self._count = wanted, take, 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        inside = opened(func)
+        if inside is not None:
+            with self:
+                return inside(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         if func in FUNCTIONS:
             self._count += 1
@@ -146,7 +151,7 @@ class Recorder:
     def _after(self, name: str, module: nn.Module, arguments: Any, output: Tensor) -> None:
         number = self._ended[name] = self._ended.get(name, 0) + 1
         for layer in self._layers[name].get(number, ()):
-            self._hand_over(layer, output)
+            self._hand_over(layer, next(leaves(output, Tensor)))
 
     def _hand_over(self, layer: Layer, output: Tensor) -> None:
         self.take(layer, maps_of(layer, output))
@@ -175,9 +180,10 @@ def maps_of(layer: Layer, output: Tensor) -> Tensor:
     if layout.windows == 1:
         apart = output.movedim((layout.images, layer.channel_axis), (0, -1))  # (N, …, C)
     else:
-        apart = output.unflatten(layout.images, (-1, layout.windows))  # type: ignore[no-untyped-call]
+        parts = (layout.windows, -1) if layout.inner else (-1, layout.windows)
+        apart = output.unflatten(layout.images, parts)  # type: ignore[no-untyped-call]
         channels = layer.channel_axis + (layer.channel_axis > layout.images)
-        apart = apart.movedim((layout.images, channels), (0, -1))
+        apart = apart.movedim((layout.images + layout.inner, channels), (0, -1))
     rows = apart.flatten(1, -2) if apart.dim() > 2 else apart.unsqueeze(1)  # (N, positions, C)
     if layout.order is not None:
         rows = rows.index_select(1, _order(layout.order, rows.device))
