@@ -16,14 +16,16 @@ from atlas.network.norms import Hook, norm_after
 class Candidate:
     """A layer without its field: `call` is the convolution, linear layer or block, `hook` what is recorded.
 
+    `function`: the number of the function call in `hook` whose result is recorded, or 0: what `hook` returns.
     `normalised`: the module of the batch norm that is fused. `called`: the layer is a call of a module of its own.
     """
 
     name: str
     kind: Literal["conv", "linear", "block"]
     call: Call
-    hook: Hook
+    hook: Call
     value: int
+    function: int = 0
     normalised: str | None = None
     called: bool = True
 
@@ -38,12 +40,12 @@ def find_candidates(graph: Graph) -> list[Candidate]:
         if isinstance(module, nn.Conv2d):
             found.append(_convolution(graph, str(call.call), call.call, Hook(call.call), call.outputs[0]))
         elif isinstance(module, nn.Linear):
-            found.append(Candidate(str(call.call), "linear", call.call, Hook(call.call), call.outputs[0]))
+            found.append(Candidate(str(call.call), "linear", call.call, call.call, call.outputs[0]))
     found += _functions(graph, found)
     taken = {c.call for c in found if c.called}
     for call in _blocks(graph):
         if call.outputs and call.call not in taken:  # of several results the first is the stream
-            found.append(Candidate(str(call.call), "block", call.call, Hook(call.call), call.outputs[0]))
+            found.append(Candidate(str(call.call), "block", call.call, call.call, call.outputs[0]))
     return sorted(found, key=lambda c: graph.order(c.value))
 
 
@@ -51,8 +53,8 @@ def _convolution(graph: Graph, name: str, call: Call, hook: Hook, own: int, call
     """A convolution, under its name, with the batch norm that alone reads it."""
     norm = norm_after(graph, own)
     if norm is None:
-        return Candidate(name, "conv", call, hook, own, None, called)
-    return Candidate(name, "conv", call, norm.hook, norm.value, norm.name, called)
+        return Candidate(name, "conv", call, hook.call, own, hook.function, None, called)
+    return Candidate(name, "conv", call, norm.hook.call, norm.value, norm.hook.function, norm.name, called)
 
 
 def _functions(graph: Graph, modules: list[Candidate]) -> list[Candidate]:
@@ -75,7 +77,7 @@ def _functions(graph: Graph, modules: list[Candidate]) -> list[Candidate]:
         if kind == "conv":
             found.append(_convolution(graph, str(call), call, hook, value, called=False))
         else:
-            found.append(Candidate(str(call), "linear", call, hook, value, None, called=False))
+            found.append(Candidate(str(call), "linear", call, hook.call, value, number, called=False))
     return found
 
 

@@ -20,11 +20,13 @@ import torch
 from torch import nn
 
 from atlas.errors import NetworkError
-from atlas.network.candidates import Candidate, find_candidates
+from atlas.network.candidates import Candidate as Candidate
+from atlas.network.candidates import find_candidates as find_candidates
 from atlas.network.geometry import RefusalError
 from atlas.network.graph import Graph, trace
 from atlas.network.layout import Laid, laid, plain
-from atlas.network.norms import BATCH_NORMS, LIVE_NORMS, is_rectified
+from atlas.network.norms import BATCH_NORMS as BATCH_NORMS
+from atlas.network.norms import LIVE_NORMS, is_rectified
 from atlas.network.places import Found, find_places
 from atlas.network.receptive import BLIND, Sight, field_of, see
 from atlas.types import Layer
@@ -160,14 +162,14 @@ class _Making:
             width=how.width,
             field=field,
             rectified=is_rectified(graph, value),
-            module=candidate.hook.call.module,
-            call=candidate.hook.call.number,
+            module=candidate.hook.module,
+            call=candidate.hook.number,
             channel_axis=how.channel_axis,
             tokens=how.tokens,
             prefix_tokens=how.prefix_tokens,
             normalised=candidate.normalised,
             layout=how.layout,
-            function=candidate.hook.function,
+            function=candidate.function,
             why=why,
         )
 
