@@ -62,21 +62,19 @@ def _innermost(graph: Graph, value: int) -> Call:
 def norm_after(graph: Graph, own: int) -> Norm | None:
     """The batch norm that alone reads a convolution's output: its output, before any activation that it applies."""
     consumers = graph.consumers(own)
-    if not consumers:
-        return None
+    held = _holder(graph, consumers) if consumers else None
+    if held is None:
+        return None  # also a function call in a larger module: whose it is, is not said
     value = _value_after(graph, own, consumers)
     hook = None if value is None else hook_of(graph, value)
     if value is None or hook is None:
         return None
-    held = _holder(graph, consumers)
-    return Norm(value, hook, str(held or consumers[0].stack[-1]))
+    return Norm(value, hook, str(held))
 
 
 def _value_after(graph: Graph, own: int, consumers: list[Node]) -> int | None:
     if len(consumers) == 1 and consumers[0].op in BATCH_NORMS and consumers[0].inputs[0] == own:
         return consumers[0].outputs[0]
-    if _holder(graph, consumers) is None:
-        return None
     value = own
     while True:  # a frozen batch norm: a scale and a shift by constants
         readers = graph.consumers(value)
