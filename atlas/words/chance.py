@@ -67,7 +67,7 @@ class Moments:
         return chances
 
 
-def ends(scores: Doubles) -> Places:
+def ends(scores: NDArray[Any]) -> Places:
     """Where the group of equal values that a place belongs to ends, counted from 1; `scores` descends."""
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) + 1
     return np.repeat(last, np.diff(last, prepend=0)).astype(np.int32)

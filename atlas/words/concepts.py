@@ -71,10 +71,10 @@ def joined(parts: Iterable[Concepts]) -> Concepts:
 def _free(name: str, kind: str, taken: set[str]) -> str:
     if name not in taken:
         return name
-    name = f"{name} ({kind})"
+    stem, name = name, f"{name} ({kind})"
     number = 2
     while name in taken:
-        name, number = f"{name.rsplit(' ', 1)[0]} {number})", number + 1
+        name, number = f"{stem} ({kind} {number})", number + 1
     return name
 
 
@@ -110,10 +110,9 @@ def classes(labels: Sequence[Sequence[int]], names: dict[int, str]) -> Concepts:
     for image, row in enumerate(labels):
         for label in row:
             flags[image, place[label]] = True
-    named = joined(
+    return joined(
         Concepts((names.get(label) or f"class {label}",), ("class",), flags[:, place[label], None]) for label in ids
     ) if ids else Concepts((), (), flags)  # fmt: skip
-    return named
 
 
 def read(path: Path) -> list[tuple[str, str, str]]:
@@ -127,12 +126,16 @@ def read(path: Path) -> list[tuple[str, str, str]]:
             rows = [tuple(map(str, row.values())) for row in table.to_pylist()]
         else:
             with path.open(newline="", encoding="utf-8") as stream:
-                rows = [tuple(row) for row in csv.reader(stream, delimiter="," if path.suffix == ".csv" else "\t") if row]
+                rows = [
+                    tuple(row) for row in csv.reader(stream, delimiter="," if path.suffix == ".csv" else "\t") if row
+                ]
     except (OSError, UnicodeDecodeError, pa.ArrowException, csv.Error) as error:
         raise SettingsError(f"{path}: expected a table of concepts (TSV, CSV or Parquet): {error}") from None
     for number, row in enumerate(rows):
         if len(row) < 2:
-            raise SettingsError(f"{path}: row {number + 1}: expected a class folder or image key and a concept, got {row}")
+            raise SettingsError(
+                f"{path}: row {number + 1}: expected a class folder or image key and a concept, got {row}"
+            )
     return [(row[0], row[1], row[2] if len(row) > 2 else row[1]) for row in rows]
 
 
@@ -165,7 +168,7 @@ def of_table(rows: Sequence[tuple[str, str, str]], keys: Sequence[str], aliases:
     for _, name in identities:
         times[name] = times.get(name, 0) + 1
     names = [name if times[name] == 1 else f"{name} ({identity})" for identity, name in identities]
-    held = flags.any(0)
+    held = np.asarray(flags.any(0))
     return Concepts(tuple(names), ("table",) * len(names), flags).take(held)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from atlas.arrays import Flags, Ints
 from atlas.words.loops import OPERATIONS, Terms
 
 NAMES = ("AND", "AND NOT", "OR")
+_OPERATOR = re.compile(r' (AND NOT|AND|OR) (?=(?:[^"]*"[^"]*")*[^"]*$)')  # outside quotes
+_QUOTED = re.compile(r'"([^"]*)"\)*$')
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,27 @@ class Formula:
         return np.array([concept for operation, concept in pairs if operation != 1], np.int64)
 
 
+def affirmed(text: str) -> list[str]:
+    """Names of the concepts that a written formula asks for: all but those behind AND NOT."""
+    parts = _OPERATOR.split(text)
+    found = []
+    for operation, part in zip(["AND", *parts[1::2]], parts[::2], strict=True):
+        if operation != "AND NOT":
+            found.append(
+                _QUOTED.sub(r"\1", part.lstrip("(").strip()) if part.lstrip("(").startswith('"') else _bare(part)
+            )
+    return found
+
+
+def _bare(part: str) -> str:
+    return part.strip().lstrip("(").rstrip(")").strip()
+
+
 def joined(operation: int, a: Flags, b: Flags) -> Flags:
     """AND, AND NOT (1) or OR (2) of two rows of flags."""
     return a | b if operation == 2 else a & ~b if operation == 1 else a & b
 
 
 def _quoted(name: str) -> str:
-    return f'"{name}"' if {"AND", "OR", "NOT"} & set(name.split()) or set(name) & set('()"') else name
+    name = name.replace('"', "'")
+    return f'"{name}"' if {"AND", "OR", "NOT"} & set(name.split()) or set(name) & set("()") else name

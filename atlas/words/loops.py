@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from atlas.arrays import Doubles, Floats, Ints
+from atlas.arrays import Doubles, Floats
 from atlas.compiled import compiled
 from atlas.words.chance import Places
 from atlas.words.orders import Orders
@@ -143,7 +143,7 @@ def _bound(
             both, size = held[0, c], sizes[at + c]
             for operation in range(OPERATIONS):
                 n = held[operation, c]
-                old = both == holds if operation == 1 else (both == size or both == holds)
+                old = both == holds or both == (np.float32(0) if operation == 1 else size)
                 if first:
                     old = operation > 0
                 if old or n < least or n > images - least:
@@ -164,7 +164,7 @@ def _join(operation: Any, mask: Bits, other: Bits, joined: Bits) -> int:
             joined[w] = mask[w] & ~other[w]
         else:
             joined[w] = mask[w] | other[w]
-        n += np.int64(_ones(joined[w]))
+        n += int(_ones(joined[w]))
     return n
 
 
@@ -228,7 +228,7 @@ def _widen(
     """The beam of formulas one term longer: all whose bound reaches the last of the beam are computed."""
     word_block, block_ends, block_first = blocks
     mean, inverse = bounding
-    z, numbers, masks, _ = wider
+    z, numbers = wider[0], wider[1]
     z[:], numbers[:] = -np.inf, -1
     parent = np.zeros(len(block_ends), np.float32)
     joined = (np.empty(words.shape[0], np.uint64), np.empty(held.shape[1], np.uint64))
@@ -240,15 +240,15 @@ def _widen(
         for w in range(words.shape[0]):
             parent[word_block[w]] += np.float32(_ones(beam[2][row, w]))
         _bound(
-            beam[2][row], parent, parent.sum(), words, counts, sizes, word_block, block_ends, block_first, mean, inverse,
-            least, first, bounds[row],
+            beam[2][row], parent, parent.sum(), words, counts, sizes, word_block, block_ends, block_first, mean,
+            inverse, least, first, bounds[row],
         )  # fmt: skip
     flat = bounds.reshape(-1)
     early = np.empty(_FIRST, np.int64)
     _largest(flat, early)
-    for number in early:
-        if number >= 0:
-            _try(number, beam, wider, words, held, tables, least, joined)
+    for place in range(len(early)):
+        if early[place] >= 0:
+            _try(early[place], beam, wider, words, held, tables, least, joined)
     for number in range(len(flat)):
         if flat[number] > -np.inf and flat[number] >= z[-1]:
             _try(number, beam, wider, words, held, tables, least, joined)
@@ -258,7 +258,7 @@ def _search(
     orders: Orders, rows: Bits, held: Bits, held_images: int, cut: tuple[Places, ...], tables: tuple[Doubles, Doubles],
     bounding: tuple[Floats, Floats], least: int, excess: Doubles, terms: Terms,
 ) -> None:  # fmt: skip
-    """Beams of all lengths for each order: `excess` (orders, lengths, beam), `terms` (orders, lengths, beam, length)."""
+    """Beams of all lengths of each order: `excess` (orders, lengths, beam), `terms` (orders, lengths, beam, length)."""
     ends, word_block, word_start, word_size, block_ends, block_first = cut
     lengths, size = excess.shape[1], excess.shape[2]
     concepts, w = held.shape[0], len(word_start)
@@ -266,8 +266,9 @@ def _search(
     bounds = np.empty((size, OPERATIONS, concepts), np.float32)
     blocks = (word_block, block_ends, block_first)
     exact = (word_start, ends, tables[0], tables[1], held_images)
-    beam = (np.empty(size), np.empty(size, np.int64), np.empty((size, w), np.uint64), np.empty((size, held.shape[1]), np.uint64))
-    wider = (np.empty(size), np.empty(size, np.int64), np.empty((size, w), np.uint64), np.empty((size, held.shape[1]), np.uint64))
+    h = held.shape[1]
+    beam = (np.empty(size), np.empty(size, np.int64), np.empty((size, w), np.uint64), np.empty((size, h), np.uint64))
+    wider = (np.empty(size), np.empty(size, np.int64), np.empty((size, w), np.uint64), np.empty((size, h), np.uint64))
     for k in range(len(orders)):
         _expand(orders[k], rows, word_start, word_size, words)
         _count(words, word_block, counts)
@@ -297,10 +298,12 @@ def search_loop() -> Callable[..., None]:
     """`_search` as machine code."""
     places, floats = types.Array(types.int32, 1, "C", readonly=True), types.Array(types.float32, 1, "C", readonly=True)
     doubles = types.Array(types.float64, 1, "C", readonly=True)
+    several: Callable[[Any], Any] = types.Tuple
     bits = types.Array(types.uint64, 2, "C", readonly=True)
     orders = types.Array(types.int32, 2, "C", readonly=True)
+    cut, tables, bounding = (several((kind,) * n) for kind, n in ((places, 6), (doubles, 2), (floats, 2)))
     signature = types.void(
-        orders, bits, bits, types.int64, types.UniTuple(places, 6), types.UniTuple(doubles, 2),
-        types.UniTuple(floats, 2), types.int64, types.Array(types.float64, 3, "C"), types.Array(types.int32, 4, "C"),
+        orders, bits, bits, types.int64, cut, tables,
+        bounding, types.int64, types.Array(types.float64, 3, "C"), types.Array(types.int32, 4, "C"),
     )  # fmt: skip
     return compiled(signature, _search)

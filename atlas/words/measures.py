@@ -23,7 +23,9 @@ def average_precision(ranked: Flags, ends: Ints) -> Doubles:
 def area(ranked: Flags, ends: Ints) -> Doubles:
     """Area under the receiver operating characteristic (AUC), ties half; nan where all or none hold."""
     images = ranked.shape[1]
-    below = images - (chance.starts(ends) + ends + 1) / 2  # images of weaker responses, and half of the equal ones but itself
+    below = (
+        images - (chance.starts(ends) + ends + 1) / 2
+    )  # images of weaker responses, and half of the equal ones but itself
     n = ranked.sum(1).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((ranked @ below - n * (n - 1) / 2) / (n * (images - n)))
