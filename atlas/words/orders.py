@@ -82,14 +82,16 @@ def _cuts(images: int) -> list[int]:
 
 def of(scores: Floats) -> tuple[Orders, Keys]:
     """Orders (neurons, images), strongest first, and their keys (neurons, 2), of `scores` (neurons, images)."""
-    images = scores.shape[1]
-    order = np.argsort(-scores, axis=1, kind="stable").astype(np.int32)
-    ranked = np.take_along_axis(scores, order, 1)
-    top = (ranked == ranked[:, :1]).sum(1)
-    bottom = np.where(top < images, (ranked == ranked[:, -1:]).sum(1), 0)
-    keys = np.stack([_whole(top, images), _whole(bottom, images)], 1)
     # the tied bottom group loses what is cut off to the places above it, which are its first: nothing to move
-    return order, keys.astype(np.int16)
+    return np.argsort(-scores, axis=1, kind="stable").astype(np.int32), keys_of(scores)
+
+
+def keys_of(scores: Floats) -> Keys:
+    """The pattern of ties of each row of scores (neurons, images): eighths at the top and at the bottom."""
+    images = scores.shape[1]
+    top = (scores == scores.max(1, keepdims=True)).sum(1)
+    bottom = np.where(top < images, (scores == scores.min(1, keepdims=True)).sum(1), 0)
+    return np.stack([_whole(top, images), _whole(bottom, images)], 1).astype(np.int16)
 
 
 def _whole(tied: NDArray[np.int64], images: int) -> NDArray[np.int64]:
