@@ -102,7 +102,7 @@ def magnitude(values: NDArray[Any], size: Size, encode: Encoder = encoded) -> Dr
     return Drawn(encode(pixels, size), scale)
 
 
-def psnr(a: Image.Image, b: Image.Image) -> float:
+def psnr(a: Image.Image | Pixels, b: Image.Image | Pixels) -> float:
     """Peak signal-to-noise ratio of two pictures of one size and mode, in dB; infinite where they are equal."""
     difference = np.subtract(np.asarray(a), np.asarray(b), dtype=np.float64).ravel()
     squares = float(difference @ difference)  # a sum of whole numbers: exact in any order

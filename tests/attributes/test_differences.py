@@ -73,3 +73,14 @@ def test_benjamini_hochberg_is_scipys() -> None:
         p = (rng.random(20) ** 3).tolist()
         assert benjamini_hochberg(p) == (stats.false_discovery_control(p) <= 0.05).tolist()
     assert benjamini_hochberg([]) == []
+
+
+def test_mann_whitney_is_scipys() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        values, wrong = rng.integers(0, 12, 60) / 3, rng.random(60) < 0.4
+        found = difference(values, wrong, SIZE)
+        expected = stats.mannwhitneyu(values[wrong], values[~wrong], alternative="two-sided", method="asymptotic")
+        assert found is not None
+        assert found["p"] == pytest.approx(min(expected.pvalue, 1), rel=1e-9)
+        assert found["effect"] == pytest.approx(2 * expected.statistic / (wrong.sum() * (~wrong).sum()) - 1)
