@@ -29,17 +29,19 @@ def option(
     operational: bool = False,
     stage: str = "",
     name: str | None = None,
+    contents: str = "",
 ) -> Any:
     """A field: its default (MISSING where it must be given) and all that is said of it.
 
     `low`, `high`: range of a number, or of each number of a list. `choices`: what a text, or each of a list, may be.
     `auto`: a text that is "auto" or a whole number of that range. `several`: a list whose texts may hold commas.
     `operational`: it never changes what is made, only how. `stage`: the stage that it is about. `name`: its name for
-    people, where that is a keyword of Python.
+    people, where that is a keyword of Python. `contents`: "file" or "atlas", where the value says where one lies: its
+    contents count, not its place.
     """
     metadata = {
         "help": help, "low": low, "high": high, "choices": choices, "auto": auto, "several": several,
-        "operational": operational, "stage": stage, "name": name,
+        "operational": operational, "stage": stage, "name": name, "contents": contents,
     }  # fmt: skip
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 

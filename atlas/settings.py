@@ -21,6 +21,7 @@ _network = partial(option, stage="network")
 _scan = partial(option, stage="scan")
 _harvest = partial(option, stage="harvest")
 _analyse = partial(option, stage="analyse")
+_parts = partial(option, stage="parts", operational=True)
 _running = partial(option, stage="running")
 
 
@@ -72,8 +73,9 @@ class Settings:
     projections: tuple[str, ...] = _harvest(PROJECTIONS, "kinds of projection", choices=PROJECTIONS)
     projection_sides: tuple[str, ...] = _harvest(("max",), "sides whose examples are projected", choices=SIDES)
     evidence: int = _harvest(3, "examples a neuron whose pictures are put to the test", low=0, high=1000)
-    occlusion: int = _harvest(0, "examples a neuron with an occlusion map", low=0, high=1000)
     map_layers: tuple[str, ...] = _analyse((), "layers whose responses are mapped by PCA")
+    with_parts: tuple[str, ...] = _parts((), "parts to make once it is sealed; add --list says which", name="with")
+    occlusion: int = _parts(0, "examples a neuron with an occlusion map: the part occlusion", low=0, high=1000)
     seed: int = _running(0, "seed of all that is random", low=0, high=2**63 - 1)
     workers: str = _running(
         "auto", "scanning actors; auto is one a core, or one a GPU", auto=True, low=1, high=1024, operational=True
@@ -108,7 +110,11 @@ class Settings:
 
 
 OPERATIONAL = tuple(f.name for f in fields(Settings) if f.metadata["operational"] and f.name != "out")
-"""Settings that never change what is built, only how."""
+"""Settings that never change what is built: only how, and what is made afterwards."""
+PLACES = ("network", "weights", "images", "class_names")
+"""Settings that say where something lies: its contents count instead."""
+RUNNING = tuple(f.name for f in fields(Settings) if f.name in OPERATIONAL and f.metadata["stage"] == "running")
+"""Settings that say how work is shared out."""
 
 
 def chunk_for(count: int, batch_size: int) -> int:

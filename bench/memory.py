@@ -25,12 +25,13 @@ pickle.dump(plan, open(out + ".plan", "wb"))
 """
 SCAN = """
 import pickle, sys
+from jobs import stages
 from jobs.work import Work
 from jobs.measure import peak_memory
 plan = pickle.load(open(sys.argv[1] + ".plan", "rb"))
 work = Work(plan, 1)
 for chunk in range(plan.data.chunks):
-    work.work("scan", chunk)
+    work.work(stages.named("scan"), chunk)
 print(peak_memory())
 """
 

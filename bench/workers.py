@@ -18,12 +18,14 @@ from statistics import median
 
 from atlas.settings import Settings
 from atlas.store.files import Folder
+from jobs import stages
 from jobs.cluster import cluster, make_pool
 from jobs.measure import Measurer
 from jobs.planning.output import write_plan
 from jobs.planning.plan import Plan, make_plan
 from jobs.pool import Pool
 
+SCAN = stages.named("scan")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10"
 
 
@@ -43,7 +45,7 @@ def plain(processes: Sequence[Measurer], chunks: int) -> float:
 def with_ray(pool: Pool, chunks: int) -> float:
     """Seconds of Ray's actors."""
     begin = time.perf_counter()
-    pool.run(range(chunks), lambda actor, chunk: actor.work.remote("scan", chunk, None), lambda outcome: None)
+    pool.run(range(chunks), lambda actor, chunk: actor.work.remote(SCAN, chunk, None), lambda outcome: None)
     return time.perf_counter() - begin
 
 

@@ -13,6 +13,7 @@ from atlas.errors import JobError
 from atlas.store import layout
 from atlas.store.files import Folder
 from jobs.planning.plan import Plan
+from jobs.stages import Stage
 from jobs.work import Outcome, Work
 
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(64 * 2**20)}
@@ -42,7 +43,7 @@ class Worker:
             )
         self._work = Work(plan, workers.decode_threads, workers.decoders, workers.count)
 
-    def work(self, stage: str, chunk: int, given: Any) -> Outcome:
+    def work(self, stage: Stage, chunk: int, given: Any) -> Outcome:
         """Does a chunk of a stage and commits it."""
         return self._work.work(stage, chunk, given)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import Any
 
 from atlas.errors import DeviceMemoryError
 from atlas.images.manifest import Manifest
@@ -10,14 +11,14 @@ from atlas.scan.earlier import Earlier
 from atlas.settings import Settings
 from atlas.store import seal
 from atlas.store.files import Folder
-from jobs import lease
+from jobs import lease, stages
+from jobs.add import GIVEN, add
 from jobs.cluster import pool_of
 from jobs.job import Job
 from jobs.planning import output
 from jobs.planning.plan import Plan, make_plan, with_batch
 from jobs.progress import say
 from jobs.run import run_stage
-from jobs.stages import STAGES
 
 
 def build(settings: Settings) -> str:
@@ -25,7 +26,25 @@ def build(settings: Settings) -> str:
 
     Raises `InputError` before any work, `JobError` during it.
     """
-    return begin(*make_plan(settings))
+    wanted(settings)  # a part that there is not is said before hours of work
+    digest = begin(*make_plan(settings))
+    for name, options in wanted(settings):
+        add_part(settings, name, options)
+    return digest
+
+
+def wanted(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    """The parts that a build was asked for, with their options. Raises `SettingsError` for a name that is none."""
+    found: dict[str, dict[str, Any]] = {stages.part(name).name: {} for name in settings.with_parts}
+    if settings.occlusion:
+        found["occlusion"] = {"examples": settings.occlusion}
+    return list(found.items())
+
+
+def add_part(settings: Settings, name: str, options: dict[str, Any]) -> str:
+    """Makes a part of the atlas that these settings have built; gives its digest."""
+    where = {each: getattr(settings, each) for each in GIVEN}
+    return add(settings.out, name, **where, **options)
 
 
 def begin(plan: Plan, manifest: Manifest, earlier: Earlier | None = None) -> str:
@@ -56,10 +75,11 @@ def run(job: Job) -> str:
         f"{plan.data.count:,} images in {plan.data.chunks} chunks · {len(plan.network.layers)} layers, "
         f"{plan.network.neurons:,} neurons · {len(plan.data.classes)} classes"
     )
-    last = max(number for number, stage in enumerate(STAGES) if stage.parallel)
+    todo = stages.of_build()
+    last = max(number for number, stage in enumerate(todo) if stage.parallel)
     with ExitStack() as workers:
         pool = workers.enter_context(pool_of(plan))
-        for number, stage in enumerate(STAGES):
+        for number, stage in enumerate(todo):
             with job.timed(stage.name):
                 run_stage(job, stage, pool)
             if number == last:

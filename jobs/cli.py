@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from atlas.errors import AtlasError, FolderError, InputError, JobError, SettingsError
 from atlas.options import read_toml
-from atlas.settings import OPERATIONAL, Settings, from_mapping
+from atlas.settings import OPERATIONAL, PLACES, RUNNING, Settings, from_mapping
 from atlas.store import seal
 from atlas.types import SIDES
+from jobs import stages
 from jobs.flags import add_options
 
 Command = Callable[[argparse.Namespace], int]
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add_options(build, Settings)
     build.add_argument("--plan", action="store_true", help="say what would be done, with predicted time; write nothing")
     build.add_argument("--config", metavar="FILE.toml", help="a file with the same names as keys; flags win")
+    _add_parts(command("add", _add, "a part of a sealed atlas: made later, with its own tables, pictures and seal"))
     demo = command("demo", _demo, "train a small network on handwritten digits, build, verify and serve its atlas")
     demo.add_argument("--out", default="demo-atlas", help="folder of the atlas (default: %(default)s)")
     demo.add_argument("--port", type=int, default=8000, help="port to serve at (default: %(default)s)")
@@ -73,11 +76,22 @@ def _parser() -> argparse.ArgumentParser:
     layers.add_argument("dir", nargs="?", help="folder of a sealed atlas")
     layers.add_argument("--network", help="torchvision name, or FILE.py:FACTORY, instead of a folder")
     layers.add_argument("--crop", type=int, help="side of the network's input (default: the network's own)")
-    verify = command("verify", _verify, "checksums, counts, references, order")
+    verify = command("verify", _verify, "checksums, counts, references, order, of the atlas and of each part")
     verify.add_argument("dir", help="folder of a sealed atlas")
     verify.add_argument(
-        "--replay", type=int, default=0, metavar="N", help="run N examples again from the original files"
+        "--replay",
+        type=int,
+        default=0,
+        metavar="N",
+        help="run N examples again from the original files, and N rows of each part",
     )
+    _add_places(verify)
+    said: set[str] = set()
+    for stage in stages.parts():
+        kind = stage.options_class()
+        names = [each.name for each in fields(kind) if each.metadata["contents"] and each.name not in said]
+        add_options(verify, kind, names, otherwise="not checked") if names else None
+        said |= set(names)
     query = command("query", _query, "DuckDB over the tables by name")
     query.add_argument("dir", help="folder of a sealed atlas")
     query.add_argument("sql", help="for example: SELECT layer, count(*) FROM neurons GROUP BY layer")
@@ -112,6 +126,50 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--token", help="what callers must send as a bearer token (default: $NEURON_ATLAS_TOKEN)")
     serve.add_argument("--no-pictures", action="store_true", help="for data that may not be shown: no pixel leaves")
     return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Where the originals lie now, and how work is shared out."""
+    add_options(
+        parser, Settings, ("images", "network", "weights", "class_names", *RUNNING), otherwise="as the atlas was built"
+    )
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
+    """A command a part, with the options of the part."""
+    parser.add_argument(
+        "--list", nargs="?", const="", metavar="DIR", help="which parts there are; of DIR, what each will take or took"
+    )
+    commands = parser.add_subparsers(title="parts", dest="part", metavar="PART")
+    for stage in stages.parts():
+        sub = commands.add_parser(stage.name, help=stage.about, description=stage.about)
+        sub.add_argument("dir", help="folder of a sealed atlas")
+        if stage.several:
+            sub.add_argument("--as", dest="as_name", metavar="NAME", help=f"its name, as in {stage.name}@NAME")
+        add_options(sub, stage.options_class())
+        _add_places(sub)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The places and running options among parsed ones."""
+    return {name: getattr(options, name) for name in (*PLACES, *RUNNING) if hasattr(options, name)}
+
+
+def _add(options: argparse.Namespace) -> int:
+    if options.list is not None:
+        from jobs.show import offered
+
+        print(offered(options.list or None))
+        return 0
+    if options.part is None:
+        raise SettingsError(f"add: expected a part, one of {', '.join(stage.name for stage in stages.parts())}")
+    from jobs.add import add
+
+    known = {each.name for each in fields(stages.part(options.part).options_class())}
+    chosen = {name: value for name, value in vars(options).items() if name in known}
+    digest = add(options.dir, options.part, getattr(options, "as_name", None), **_given(options), **chosen)
+    print(f"{options.dir}: part {options.part} sealed, digest {digest}")
+    return 0
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -173,9 +231,10 @@ def _layers(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from jobs.verify import verify
+    from jobs.verify import place_names, verify
 
-    return verify(options.dir, options.replay)
+    places = {name: getattr(options, name) for name in place_names() if hasattr(options, name)}
+    return verify(options.dir, options.replay, **_given(options), **places)
 
 
 def _query(options: argparse.Namespace) -> int:

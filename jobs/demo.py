@@ -37,10 +37,11 @@ def demo(out: str, port: int, *, serve: bool) -> int:
     if not weights.exists():
         write_images(inputs / "images", pixels, labels)
         train(pixels, labels, weights)
+    network = f"{Path(digits_network.__file__)}:net"
     build(
         Settings(
             images=(str(inputs / "images"),),
-            network=f"{Path(digits_network.__file__)}:net",
+            network=network,
             weights=str(weights),
             out=out,
             resize=SIDE,
@@ -51,7 +52,7 @@ def demo(out: str, port: int, *, serve: bool) -> int:
             picture_size=128,
         )
     )
-    code = verify(out, 20)
+    code = verify(out, 20, images=(str(inputs / "images"),), network=network, weights=str(weights))
     if code or not serve:
         return code
     from api.server import serve as run

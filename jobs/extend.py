@@ -14,10 +14,11 @@ from atlas.errors import SettingsError
 from atlas.images.manifest import Manifest, digest_of_rows
 from atlas.scan.earlier import Earlier
 from atlas.settings import OPERATIONAL, Settings, from_mapping
-from atlas.store import layout, seal
+from atlas.store import layout, parts, seal
 from atlas.store.files import Folder
-from jobs.build import begin
+from jobs.build import add_part, begin, wanted
 from jobs.planning.plan import Plan, make_plan
+from jobs.progress import say
 
 CHANGEABLE = ("network", "weights", "class_names", *OPERATIONAL)
 """Settings that may be given again: where things lie now, and how the work is shared out."""
@@ -36,13 +37,22 @@ def extend(location: str, images: tuple[str, ...], out: str, **changes: Any) -> 
     chunks = int(about["data"]["count"]) // plan.data.chunk
     if chunks and not (old.exists(layout.STATE) and old.exists(layout.SAMPLE)):
         raise SettingsError(f"{location}: has no state/ to go on from; build anew over all images")
-    return begin(plan, manifest, Earlier(old, chunks, plan.data.chunk))
+    digest = begin(plan, manifest, Earlier(old, chunks, plan.data.chunk))
+    again = wanted(settings)
+    for name, options in again:
+        add_part(settings, name, options)
+    left = [part.name for part in parts.listed(old, str(about["digest"])) if part.part not in dict(again)]
+    if left:
+        say(f"{out}: parts are not carried over; {location} has {', '.join(left)}: add them again, or with --with")
+    return digest
 
 
 def settings_of(about: dict[str, Any], images: tuple[str, ...], out: str, changes: dict[str, Any]) -> Settings:
     """The atlas's settings with more images and another folder."""
     known = {f.name for f in fields(Settings)}
     kept = {name: value for name, value in about["settings"].items() if name in known and value is not None}
+    for name in ("with_parts", "occlusion"):  # parts are asked for anew
+        kept.pop(name, None)
     kept |= {name: value for name, value in changes.items() if value is not None}
     if kept.get("limit") is not None:
         raise SettingsError(f"{about['name']}: was built with --limit {kept['limit']}; build anew over all images")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from jobs.stages import STAGES
+from jobs import stages
 
 RAY_SECONDS = 5.0
 """To start the embedded Ray, and to stop it."""
@@ -30,6 +32,8 @@ class Todo:
     half_codes: bool
     examples: int
     harvest_images: int
+    options: Any = None
+    """Of a part: its options."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,29 @@ class Forecast:
         return forecast(self.todo, self.rates, workers)
 
 
+def of_atlas(about: Mapping[str, Any], options: Any) -> tuple[Todo, Rates, int]:
+    """A sealed atlas (`atlas.json`) as work for a part, and the rates of its own build, as of one worker.
+
+    Its timings are of as many workers as it had, on the machine that it had: an order of magnitude, said as such.
+    """
+    counts, timings, settings = about["counts"], about["timings"], about["settings"]
+    scan, harvest = (max(float(timings.get(name, 0.0)), 1e-3) for name in ("scan", "harvest"))
+    todo = Todo(
+        images=counts["images"], left=0, chunk=int(settings["chunk_size"]), neurons=counts["neurons"],
+        layers=counts["layers"], classes=counts["classes"], sample=counts["sample"],
+        dimensions=int(about["index"].get("dimensions", 0)), half_codes=False, examples=counts["examples"],
+        harvest_images=min(counts["examples"], counts["images"]), options=options,
+    )  # fmt: skip
+    speed = counts["images"] / scan
+    rates = Rates(
+        together=1, scan=speed, harvest=counts["examples"] / harvest, decode_cpu=0.0, network=1 / speed, waiting=0.0,
+        storage=0.0, start=5.0, plan=0.0, fold=0.0, sanity=float(timings.get("sanity", 0.0)) / max(todo.layers, 1),
+        filters=float(timings.get("filters", 0.0)) / max(todo.layers, 1), core=1.0, hash=1e9, image_bytes=0.0,
+        thumbnail_bytes=0.0, picture_bytes=0.0, partial_bytes=0.0, memory=0, driver_memory=0,
+    )  # fmt: skip
+    return todo, rates, 1
+
+
 def distinct(images: int, strongest: int, spread: int, sample: int) -> int:
     """Images that are expected to be examples: `strongest` of sides max and min, `spread` of the response sample."""
     if not images:
@@ -90,8 +117,8 @@ def distinct(images: int, strongest: int, spread: int, sample: int) -> int:
 
 def forecast(todo: Todo, rates: Rates, workers: int) -> Forecast:
     """Asks each stage."""
-    stages = {stage.name: stage.load().seconds(todo, rates, workers) for stage in STAGES}
-    return Forecast(todo, rates, workers, {"start": rates.plan + RAY_SECONDS + rates.start, **stages})
+    asked = {stage.name: stage.load().seconds(todo, rates, workers) for stage in stages.of_build()}
+    return Forecast(todo, rates, workers, {"start": rates.plan + RAY_SECONDS + rates.start, **asked})
 
 
 def output_bytes(todo: Todo, rates: Rates) -> dict[str, float]:

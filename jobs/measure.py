@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError, JobError
+from jobs import stages
 from jobs.actors import ALLOCATOR
 from jobs.planning.plan import Plan
 
@@ -51,7 +52,7 @@ class Measurer:
 
     def ask(self, stage: str, chunk: int, given: Any = None) -> None:
         """Asks for a chunk of a stage."""
-        self._send((stage, chunk, given))
+        self._send((stages.named(stage), chunk, given))
 
     def answer(self) -> Answer:
         """Waits for the answer. Raises `AtlasError` as the worker did."""

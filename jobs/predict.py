@@ -77,7 +77,7 @@ def _measured(
     folder = Folder(temporary)
     batch = plan.settings.batch_size
     size = min(plan.data.chunk, -(-plan.data.count // batch) * batch)
-    plan = replace(plan, settings=replace(plan.settings, out=temporary), data=replace(plan.data, chunk=size))
+    plan = replace(plan, settings=replace(plan.settings, out=temporary), found_data=replace(plan.data, chunk=size))
     with ExitStack() as stack:
         processes = [Measurer(plan, threads) for _ in range(max(scanning, harvesting))]
         for process in processes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import atlas
-from atlas.errors import FolderError, ImageError, InputError
+from atlas.errors import FolderError, ImageError
 from atlas.explain import crops
 from atlas.harvest.positions import TOLERANCE
 from atlas.images import decode
 from atlas.images.manifest import list_images, read_images
 from atlas.network.recorder import Recorder
-from atlas.settings import Settings, from_mapping
+from atlas.network.session import Session
 from atlas.store import layout
+from atlas.store.sealed import Sealed
 from atlas.types import Box, Layer
-from jobs.planning.plan import Plan, make_plan
+from jobs import originals
+from jobs.planning.network import plan_network
 
 
 @dataclass
@@ -51,13 +53,39 @@ class Replay:
         )
 
 
-def replay(location: str, count: int) -> Replay:
-    """Runs `count` examples, chosen by the atlas's seed, again. Raises `FolderError` where the originals changed."""
+@dataclass
+class Replayed:
+    """Rows of a part made again from the originals. `largest`: largest difference of each figure; `wrong`: what is."""
+
+    rows: int
+    largest: dict[str, float] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.wrong
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{name} {value:.2g}" for name, value in self.largest.items()) or "nothing differs"
+        said = f"replay: {self.rows} rows made again; largest differences: {figures}"
+        return "\n  ".join([said, *self.wrong])
+
+
+def replay(location: str, count: int, **given: Any) -> Replay:
+    """Runs `count` examples, chosen by the atlas's seed, again. `given`: where the originals lie now, as for `add`.
+
+    Raises `NotGivenError` where one is not said, `SettingsError` where one is another one, `FolderError` where an image
+    is gone.
+    """
     opened = atlas.open(location)
-    plan = _plan(opened.about, location)
-    examples = _chosen(opened, count, plan.settings.seed)
-    manifest = list_images(plan.settings.images, plan.settings.class_names, plan.settings.limit)
-    again = _Again(plan)
+    sealed = Sealed(location)
+    settings = originals.settings_for(sealed, location, given)
+    network = plan_network(settings)
+    originals.check_network(sealed, network.about, asdict(network.preprocessing))
+    manifest = list_images(settings.images, settings.class_names, settings.limit)
+    originals.check_images(sealed, manifest)
+    examples = _chosen(opened, count, settings.seed)
+    again = _Again(network.session(settings), settings.picture_size)
     result = Replay(len(examples))
     ids = pa.array(sorted({e["image_id"] for e in examples}))
     rows = manifest.table.filter(pc.is_in(manifest.table.column("image_id"), value_set=ids))
@@ -76,20 +104,6 @@ def _picture(root: Path, picture: dict[str, Any]) -> bytes:
         return stream.read(picture["length"])
 
 
-def _plan(about: dict[str, Any], location: str) -> Plan:
-    saved = {k: v for k, v in about["settings"].items() if k != "identity"}
-    settings: Settings = from_mapping({**saved, "out": location})
-    try:
-        plan, _ = make_plan(settings)
-    except InputError as error:
-        raise FolderError(f"{location}: cannot be run again here: {error}") from None
-    before, now = about["settings"]["identity"], plan.identity()
-    differs = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    if differs:
-        raise FolderError(f"{location}: cannot be run again: {differs[0]} is not what it was when the atlas was built")
-    return plan
-
-
 def _chosen(opened: Any, count: int, seed: int) -> list[dict[str, Any]]:
     table = opened.query("SELECT * FROM examples").to_arrow_table()
     rows = np.random.default_rng(seed).permutation(len(table))[:count]
@@ -98,11 +112,10 @@ def _chosen(opened: Any, count: int, seed: int) -> list[dict[str, Any]]:
 
 
 class _Again:
-    """The network of a plan, ready to run single examples in their slots."""
+    """A network, ready to run single examples in their slots."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.session = plan.network.session(plan.settings)
-        self.picture_size = plan.settings.picture_size
+    def __init__(self, session: Session, picture_size: int) -> None:
+        self.session, self.picture_size = session, picture_size
 
     def compare(self, example: dict[str, Any], body: bytes, crop: bytes, result: Replay) -> None:
         """Adds one example's differences to `result`."""

@@ -15,11 +15,14 @@ from jobs.stages import Stage
 from jobs.work import Outcome
 
 
-def run_stage(job: Job, stage: Stage, pool: Pool) -> None:
+def run_stage(job: Job, stage: Stage, pool: Pool | None) -> None:
     """Runs what is left of a stage. Raises `JobError`, naming the chunk that failed too often."""
     job.check()
     module = stage.load()
-    if stage.parallel and (chunks := module.chunks(job)):
+    chunks = module.chunks(job) if stage.parallel else ()
+    job.count[stage.name] = len(chunks)
+    if chunks:
+        assert pool is not None
         _run_chunks(job, stage, pool, chunks, getattr(module, "words", lambda reports: ""))
     module.finish(job)
 
@@ -44,7 +47,7 @@ def _run_chunks(job: Job, stage: Stage, pool: Pool, chunks: Sequence[Chunk], wor
 
     pool.run(
         waiting,
-        lambda actor, number: actor.work.remote(stage.name, number, chunks[number].given),
+        lambda actor, number: actor.work.remote(stage, number, chunks[number].given),
         on_done,
         on_wait,
         lambda number: f"{stage.name} of chunk {number} ({chunks[number].what})",

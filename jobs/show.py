@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import InputError
+from atlas.store import parts
 
 if TYPE_CHECKING:
     from atlas.read.catalog import Atlas
@@ -44,8 +45,33 @@ def info(opened: Atlas) -> str:
         f"  created      {about['created']}",
         "  took         " + ", ".join(f"{k} {timings[k]} s" for k in timings if k != "chunks_redone"),
     ]  # fmt: skip
-    lines += ["", *words_on_trust(about), *words_on_axes(about), "", atlas_layers(opened)]
+    lines += [*parts_of(opened), "", *words_on_trust(about), *words_on_axes(about), "", atlas_layers(opened)]
     return "\n".join(lines)
+
+
+def offered(location: str | None) -> str:
+    """Which parts there are: what each is and needs; of an atlas also its state, and what it takes on one worker."""
+    from jobs.add import offered as found
+    from jobs.progress import duration
+
+    header = ("part", "is", "needs", *(("state", "takes about") if location else ()))
+    rows = []
+    for each in found(location):
+        row: tuple[Any, ...] = (each.name, each.about, ", ".join(each.needs) or "nothing")
+        if location:
+            row += (each.state or "-", "" if each.seconds is None else duration(each.seconds))
+        rows.append(row)
+    return table(header, rows)
+
+
+def parts_of(opened: Atlas) -> list[str]:
+    """The parts of an atlas, a line each."""
+    lines = []
+    for part in parts.listed(opened.folder, str(opened.about["digest"])):
+        figures = ", ".join(f"{name} {value}" for name, value in part.about.get("summary", {}).items())
+        said = {"sealed": figures or "sealed", "begun": "begun, not sealed", "damaged": f"DAMAGED: {part.why}"}
+        lines.append(f"  part         {part.name}: {said[part.state]}")
+    return lines
 
 
 def neighbours(opened: Atlas, image_id: int, k: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -12,9 +13,12 @@ import pyarrow as pa
 
 from atlas.errors import DeviceMemoryError, ImageError, JobError
 from atlas.store.files import Folder
-from jobs import chunks, stages
+from atlas.store.sealed import Sealed
+from jobs import chunks
+from jobs.originals import contents
 from jobs.planning import data
 from jobs.planning.plan import Plan
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from atlas.network.session import Session
@@ -43,18 +47,31 @@ class Work:
         self.watch: Callable[[], int] = lambda: 0
         """Says how much of the chunk at hand is done; a stage may put its own here."""
         self._kept: dict[str, Any] = {}
-        _ = self.session  # what cannot be loaded is said at the start, not at the first chunk
+        if plan.found_network is not None:
+            _ = self.session  # what cannot be loaded is said at the start, not at the first chunk
 
     @cached_property
     def session(self) -> Session:
         """The network, ready."""
         return self.plan.network.session(self.plan.settings)
 
-    def work(self, stage: str, chunk: int, given: Any = None) -> Outcome:
+    @cached_property
+    def atlas(self) -> Sealed:
+        """The sealed atlas that a part is made from."""
+        assert self.plan.part is not None, "a build has no atlas yet"
+        return Sealed(self.plan.part.base)
+
+    @property
+    def options(self) -> Any:
+        """The options of the part."""
+        assert self.plan.part is not None, "a build has its settings: worker.plan.settings"
+        return self.plan.part.options
+
+    def work(self, stage: Stage, chunk: int, given: Any = None) -> Outcome:
         """Does a chunk of a stage and commits it."""
         self.watch = lambda: 0
-        with _memory(self.plan):
-            return Outcome(chunk, stages.named(stage).load().work(self, chunk, given))
+        with _memory(self.plan) if self.plan.found_network is not None else nullcontext():
+            return Outcome(chunk, stage.load().work(self, chunk, given))
 
     def done(self) -> int:
         """How much of the chunk at hand is done, in the stage's own noun."""
@@ -79,15 +96,26 @@ class Work:
         return data.read_rows(self.folder, self.plan.data, pa.array(sorted(set(image_ids)), pa.int64()))
 
     def bodies(self, image_ids: Sequence[int]) -> dict[int, bytes]:
-        """Files of images, by image_id, ascending. Raises `JobError` for one that cannot be read any more."""
+        """Files of images, by image_id, ascending.
+
+        Raises `JobError` for one that cannot be read any more, or is another one than the atlas was built from.
+        """
         from atlas.images.manifest import read_images
 
         found = {}
         for image_id, body in read_images(self.rows(image_ids)):
             if isinstance(body, ImageError):
                 raise JobError(f"image {image_id} was scanned, but cannot be read again ({body}); restore it")
+            self._compare(image_id, body)
             found[image_id] = body
         return found
+
+    def _compare(self, image_id: int, body: bytes) -> None:
+        if self.plan.part is None:
+            return
+        known = self.keep("content", lambda: contents(self.atlas))
+        if len(known.ids) and known.get(image_id) != hashlib.sha256(body).digest():
+            raise JobError(f"image {image_id} is not the one that the atlas was built from; restore it")
 
 
 @contextmanager

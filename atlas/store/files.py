@@ -59,6 +59,14 @@ def filesystem(location: str) -> tuple[fs.FileSystem, str]:
     return _bucket_system(host, options.get("scheme") or scheme or "https", region, os.getpid()), path
 
 
+def inside(location: str, path: str) -> str:
+    """The location of a folder inside another one; what a bucket's location says of its endpoint stays at the end."""
+    before, mark, after = location.rpartition("?")
+    if is_remote(location) and mark and after.partition("=")[0] in _OPTIONS:
+        return f"{before.rstrip('/')}/{path}?{after}"
+    return f"{location.rstrip('/')}/{path}"
+
+
 @lru_cache(maxsize=64)
 def _region(bucket: str) -> str:
     try:

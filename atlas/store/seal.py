@@ -41,9 +41,10 @@ def seal(folder: Folder, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def contents(folder: Folder) -> list[str]:
-    """Files of the atlas: all but the sums, the work of the build, and `atlas.json`."""
+    """Files of the atlas: all but the sums, the work of the build, `atlas.json`, and parts, which have their own."""
     names = folder.names(recursive=True)
-    return [n for n in names if not n.startswith(f"{layout.WORK}/") and n not in (layout.SUMS, layout.ATLAS)]
+    apart = (f"{layout.WORK}/", "parts/")
+    return [n for n in names if not n.startswith(apart) and n not in (layout.SUMS, layout.ATLAS)]
 
 
 def digest_and_sums(folder: Folder) -> tuple[str, dict[str, str]]:

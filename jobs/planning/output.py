@@ -48,8 +48,9 @@ def check_output(folder: Folder, plan: Identified, about: str = layout.ATLAS, op
     if differs:
         name = differs[0]
         raise SettingsError(
-            f"{option} {folder.location}: holds a build with other settings ({name} was {_short(before.get(name))}, "
-            f"now {_short(mine.get(name))}); take another folder, or the same settings"
+            f"{option} {folder.location}: holds {'a build' if about == layout.ATLAS else 'one'} with other settings "
+            f"({name} was {_short(before.get(name))}, now {_short(mine.get(name))}); "
+            f"{'take another folder' if about == layout.ATLAS else 'remove it'}, or the same settings"
         )
     return state
 
@@ -59,9 +60,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
-def write_plan(folder: Folder, plan: Plan, manifest: Manifest) -> None:
-    """Writes the manifest, then the plan: a build that has its plan can go on."""
-    write_manifest(folder, manifest.table, plan.data.chunk)
+def write_plan(folder: Folder, plan: Plan, manifest: Manifest | None) -> None:
+    """Writes the manifest, then the plan: a job that has its plan can go on."""
+    if manifest is not None:
+        write_manifest(folder, manifest.table, plan.data.chunk)
     put_identity(folder, plan)
 
 

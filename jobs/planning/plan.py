@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from atlas.images.manifest import Manifest
-from atlas.settings import Settings
+from atlas.settings import PLACES, Settings
 from jobs.planning.data import DataPlan, plan_data
 from jobs.planning.network import NetworkPlan, plan_network
+from jobs.planning.part import PartPlan
 
 
 @dataclass(frozen=True)
@@ -17,17 +18,30 @@ class Plan:
     """What is asked for, of which network, over which images. `settings.chunk_size` is a number by now."""
 
     settings: Settings
-    network: NetworkPlan
-    data: DataPlan
+    found_network: NetworkPlan | None
+    found_data: DataPlan | None
     batch_asked: int | None = None
     """The batch that was asked for, where the device's memory was too small for it and nothing was committed yet."""
+    part: PartPlan | None = None
+    """The part that is made; None for a build. A part may need no network, or no images."""
+
+    @property
+    def network(self) -> NetworkPlan:
+        assert self.found_network is not None, "a stage whose `needs` name no network asks for it"
+        return self.found_network
+
+    @property
+    def data(self) -> DataPlan:
+        assert self.found_data is not None, "a stage whose `needs` name no images asks for them"
+        return self.found_data
 
     def identity(self) -> dict[str, Any]:
-        """What makes two builds the same one: everything its contents depend on, as plain JSON values."""
+        """What makes two jobs the same one: everything its contents depend on, as plain JSON values."""
+        if self.part is not None:
+            return self.part.identity()
         kept = self.settings.identity()
         preprocessing = asdict(self.network.preprocessing)
-        paths = ("images", "class_names", "network", "weights")  # their contents count instead
-        for name in (*paths, *preprocessing):
+        for name in (*PLACES, *preprocessing):
             kept.pop(name, None)
         kept |= {f"preprocessing_{k}": v for k, v in preprocessing.items()}
         if self.batch_asked:

@@ -8,7 +8,8 @@ To add a stage, write its file and name it here. Its module has four functions (
     seconds(todo, rates, workers) how long that will take
 
 A stage that is the driver's alone (`parallel=False`) has only the last two. Optional: `words(reports)`, a few words for
-the progress line from what the chunks of this run reported.
+the progress line from what the chunks of this run reported; of a part `replay(worker, count)`, `count` of its rows made
+again from the originals, as `jobs.replay.Replayed`; `named(options)`, the AS of a part that has none given.
 
 Nothing here loads torch, Ray or numpy: `help` lists the stages.
 """
@@ -19,6 +20,8 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from atlas.errors import SettingsError
 
 if TYPE_CHECKING:
     from jobs.forecast import Rates, Todo
@@ -42,7 +45,10 @@ class StageModule(Protocol):
 class Stage:
     """A stage. `module`: where its functions are. `noun`: what the sizes of its chunks count, for the progress line.
 
-    `parallel`: it has work for workers; the others are the driver's alone.
+    `parallel`: it has work for workers; the others are the driver's alone. `part`: it makes the part of its name from a
+    sealed atlas. Then `needs` says what of "network" and "images" it must have, and which other parts; `options` names
+    the frozen dataclass of its options, `module:Class`; `several`: it may be made more than once, as NAME@AS;
+    `version` grows when its results change.
     """
 
     name: str
@@ -50,6 +56,16 @@ class Stage:
     module: str
     noun: str = "chunks"
     parallel: bool = True
+    part: bool = False
+    needs: tuple[str, ...] = ()
+    options: str | None = None
+    several: bool = False
+    version: int = 1
+
+    def options_class(self) -> type[Any]:
+        """The class of its options; torch-free."""
+        module, _, name = (self.options or "jobs.stages:NoOptions").partition(":")
+        return cast("type[Any]", getattr(importlib.import_module(module), name))
 
     def load(self) -> StageModule:
         """The module of the stage; loads what it needs."""
@@ -67,9 +83,33 @@ STAGES: tuple[Stage, ...] = (
     Stage("analyse", "index, map, similar neurons, near misses, properties", "jobs.stages.analyse", parallel=False),
     Stage("publish", "the last tables, atlas.json, and the seal", "jobs.stages.publish", parallel=False),
 )
-"""The stages of `build`."""
+"""The stages of `build`, in their order, and after them the parts."""
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a part that has none."""
+
+
+def of_build() -> tuple[Stage, ...]:
+    """The stages of `build`."""
+    return tuple(stage for stage in STAGES if not stage.part)
+
+
+def parts() -> tuple[Stage, ...]:
+    """The stages that make a part."""
+    return tuple(stage for stage in STAGES if stage.part)
 
 
 def named(name: str) -> Stage:
     """The stage of that name."""
     return next(stage for stage in STAGES if stage.name == name)
+
+
+def part(name: str) -> Stage:
+    """The stage that makes a part. Raises `SettingsError` for a name that is none."""
+    found = [stage for stage in parts() if stage.name == name]
+    if not found:
+        there = ", ".join(stage.name for stage in parts()) or "none"
+        raise SettingsError(f"part {name!r}: unknown; expected one of {there}")
+    return found[0]

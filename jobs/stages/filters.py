@@ -31,7 +31,7 @@ def work(worker: Work, chunk: int, given: int) -> None:
 
 def finish(job: Job) -> None:
     """Writes the table, layer after layer."""
-    parquet.write(job.folder, "filters", job.rows("filters", "filters", len(job.plan.network.layers)))
+    parquet.write(job.folder, "filters", job.rows("filters", "filters"))
 
 
 def seconds(todo: Todo, rates: Rates, workers: int) -> float:

@@ -78,17 +78,13 @@ def harvester_of(worker: Work) -> Harvester:
 
 def finish(job: Job) -> None:
     """All examples in one order, whatever chunk they came from; the table of images, which names their frames."""
-    bodies = (job.folder.get(layout.harvest_unit(chunk)) for chunk in sorted(_done(job)))
+    bodies = (job.folder.get(layout.harvest_unit(chunk)) for chunk in range(job.count["harvest"]))
     parts = [harvester.load(body) for body in bodies]
     if not parts:
         raise JobError("no neuron has an example: every response is the same for all images; check the weights")
     job.examples = in_order(pa.concat_tables([examples for examples, _ in parts]), job.plan.network.layers)
     frames = pa.concat_tables([frames for _, frames in parts])
     parquet.write_batches(job.folder, layout.table("images"), schema.IMAGES, _images(job, frames))
-
-
-def _done(job: Job) -> range:
-    return range(len(list(cut(job.winners, job.plan.data.chunk))))
 
 
 def _images(job: Job, frames: pa.Table) -> Iterator[pa.Table]:

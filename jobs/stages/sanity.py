@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from atlas.explain import sanity
 from atlas.explain.aligned import Images
-from atlas.store import parquet, schema
+from atlas.store import parquet
 from jobs.job import Chunk, Job
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def work(worker: Work, chunk: int, given: pa.Table) -> None:
 
 def finish(job: Job) -> None:
     """Writes the table, layer after layer."""
-    count = len(chunks(job))
-    rows = job.rows("sanity", "sanity", count) if count else schema.SANITY.empty_table()
-    parquet.write(job.folder, "sanity", rows)
+    parquet.write(job.folder, "sanity", job.rows("sanity", "sanity"))
 
 
 def seconds(todo: Todo, rates: Rates, workers: int) -> float:
