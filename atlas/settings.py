@@ -74,7 +74,7 @@ class Settings:
     projection_sides: tuple[str, ...] = _harvest(("max",), "sides whose examples are projected", choices=SIDES)
     evidence: int = _harvest(3, "examples a neuron whose pictures are put to the test", low=0, high=1000)
     map_layers: tuple[str, ...] = _analyse((), "layers whose responses are mapped by PCA")
-    with_parts: tuple[str, ...] = _parts((), "parts to make once it is sealed; add --list says which", name="with")
+    with_parts: tuple[str, ...] = _parts((), "parts to add when it is sealed; add --list says which", name="with")
     occlusion: int = _parts(0, "examples a neuron with an occlusion map: the part occlusion", low=0, high=1000)
     seed: int = _running(0, "seed of all that is random", low=0, high=2**63 - 1)
     workers: str = _running(

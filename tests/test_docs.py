@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from atlas.options import flag
 from atlas.settings import Settings
 from atlas.store import layout
 from jobs import cli
@@ -29,11 +30,10 @@ def options() -> str:
     """The options of build as a table."""
     rows = ["| option | default | means |", "|---|---|---|"]
     for setting in fields(Settings):
-        flag = f"-{setting.name}" if len(setting.name) == 1 else f"--{setting.name.replace('_', '-')}"
         default = "" if setting.default is MISSING else setting.default
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
         rows.append(
-            f"| `{flag}` | {f'`{shown}`' if shown else ''} | {setting.metadata['help']} |".replace("|  |", "| |")
+            f"| `{flag(setting)}` | {f'`{shown}`' if shown else ''} | {setting.metadata['help']} |".replace("|  |", "| |")
         )
     return "\n".join(rows)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from atlas.errors import SettingsError
-from atlas.options import read_toml
+from atlas.options import flag, read_toml
 from atlas.settings import Settings, chunk_for, from_mapping
 from jobs.cli import _parser, _settings
 
@@ -36,6 +36,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "projection_sides": (("max", "spread"), "max,spread"),
     "evidence": (0, "0"),
     "occlusion": (2, "2"),
+    "with_parts": (("words", "attributes"), "words,attributes"),
     "thumbnails": (0, "0"),
     "picture_size": (64, "64"),
     "batch_size": (8, "8"),
@@ -64,9 +65,10 @@ def test_flag_toml_and_python_agree(name: str, tmp_path: Path) -> None:
     value, text = VALUES[name]
     wanted = from_mapping({**NEEDED, name: value})
     assert getattr(wanted, name) == value
+    known = {f.name: f for f in fields(Settings)}
     words = ["build"]
     for key, given in {**NEEDED, name: text}.items():
-        words += [f"-{key}" if len(key) == 1 else f"--{key.replace('_', '-')}"]
+        words += [flag(known[key])]
         words += given if isinstance(given, list) else given.split("|") if key == "images" else [given]
     assert _settings(_parser().parse_args(words)) == wanted
     toml = tmp_path / "job.toml"
