@@ -33,7 +33,9 @@ def options() -> str:
         default = "" if setting.default is MISSING else setting.default
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
         rows.append(
-            f"| `{flag(setting)}` | {f'`{shown}`' if shown else ''} | {setting.metadata['help']} |".replace("|  |", "| |")
+            f"| `{flag(setting)}` | {f'`{shown}`' if shown else ''} | {setting.metadata['help']} |".replace(
+                "|  |", "| |"
+            )
         )
     return "\n".join(rows)
 
