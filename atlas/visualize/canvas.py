@@ -79,7 +79,7 @@ def canvas_of(layer: Layer, height: int, width: int) -> Canvas:
     """The canvas of the neurons of `layer` on inputs of `height` × `width` pixels."""
     down = _along(layer.field.y, layer.height, height)
     right = _along(layer.field.x, layer.width, width)
-    sees_all = layer.field.whole_input
+    sees_all = layer.field.global_field
     if sees_all or down is None or right is None:
         return whole(layer, height, width)
     field = min(max(layer.field.y.size, layer.field.x.size), max(height, width))
