@@ -1,4 +1,4 @@
-"""Pictures as they are stored: 8 bits, without loss, at canvas size; read back as they are, never resized or cropped."""
+"""Pictures as they are stored: 8 bits, without loss, at canvas size; read back as they are, never resized."""
 
 from __future__ import annotations
 

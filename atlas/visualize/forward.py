@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from atlas.errors import NetworkError
+from atlas.types import Layer
 
 
 class Place(Protocol):
@@ -87,10 +88,12 @@ class Taps:
         missing = [place.name for index, place in enumerate(self._places) if index not in self._found]
         if missing:
             raise NetworkError(f"layer {missing[0]}: gave no tensor in a forward pass; name another layer")
-        return [_as_map(self._found[index], place.channel_axis) for index, place in enumerate(self._places)]
+        return [_as_map(self._found[index], place) for index, place in enumerate(self._places)]
 
 
-def _as_map(output: Tensor, axis: int) -> Tensor:
-    """An output as (N, C, h, w); a vector has one position."""
-    output = output.movedim(axis, 1) if axis != 1 else output
+def _as_map(output: Tensor, place: Place) -> Tensor:
+    """An output as (N, C, h, w); a vector has one position, and of tokens the patches on their grid remain."""
+    output = output.movedim(place.channel_axis, 1) if place.channel_axis != 1 else output
+    if isinstance(place, Layer) and place.tokens:
+        return output[:, :, place.prefix_tokens :].reshape(*output.shape[:2], place.height, place.width)
     return output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))

@@ -22,6 +22,7 @@ class Goal:
     x: int = 0
 
 
+_COLUMNS = ("channel", "sign", "y", "x")
 Objective = Callable[[Tensor, "Goals"], Tensor]
 
 
@@ -37,8 +38,8 @@ class Goals:
 
     @staticmethod
     def of(goals: Sequence[Goal], device: torch.device, wanted: Tensor | None = None) -> Goals:
-        columns = ([getattr(goal, name) for goal in goals] for name in ("channel", "sign", "y", "x"))
-        return Goals(*(torch.tensor(column, device=device) for column in columns), wanted)
+        columns = [torch.tensor([getattr(g, name) for g in goals], device=device) for name in _COLUMNS]
+        return Goals(columns[0], columns[1], columns[2], columns[3], wanted)
 
 
 def response(output: Tensor, goals: Goals) -> Tensor:
