@@ -49,7 +49,7 @@ def scanned(
         each.name: sorted(int(c) for c in generator(0, each.name).permutation(each.channels)[:count]) for each in layers
     }
     found: dict[str, list[tuple[torch.Tensor, ...]]] = {each.name: [] for each in layers}
-    with torch.inference_mode(), Taps(subject.module, layers) as taps:
+    with torch.inference_mode(), Taps(subject.session.module, layers) as taps:
         for batch in subject.normalised(pixels, 8):
             for each, output in zip(layers, taps(batch), strict=True):
                 flat = output[:, chosen[each.name]].flatten(2)

@@ -2,7 +2,8 @@
 
 l2       pixels about the mean colour. Either on a ball, ‖x‖ ≤ ρ in the network's own units (Erhan et al. 2009: norm-
          constrained ascent, here along the normalised gradient, so that a linear filter's optimum is the filter), or
-         with a penalty λ‖x‖² (Simonyan et al. 2014), by Adam, from the zero image.
+         with a penalty λ‖x‖² (Simonyan et al. 2014), by Adam, from the zero image; λ is such that a linear score's
+         optimum would have the norm ρ of an average image, so that no network's scale needs another number.
 fourier  sigmoid of a spectrum scaled as the data's (Olah et al. 2017: 1/f and ImageNet's colours), by Adam.
 maco     the mean colour and the data's magnitudes, which stay; only phases are varied (Fel et al. 2023). Deviations:
          phases are not standardised, and values are clipped to 0 to 1 rather than squashed, so the spectrum is the
@@ -74,16 +75,17 @@ def _adam(values: Tensor, rate: float) -> torch.optim.Adam:
 
 
 class Pixels:
-    """`l2`: x (N, C, h, w) in the network's units about the mean colour; on the ball of `radius`, or `weight`·‖x‖²."""
+    """`l2`: x (N, C, h, w) in the network's units about the mean colour; on the ball, or with a penalty from 0."""
 
-    def __init__(self, space: Space, generators: Sequence[Generator], weight: float, random: bool, rate: float) -> None:
+    def __init__(self, space: Space, generators: Sequence[Generator], penalised: bool, rate: float) -> None:
         shape = (space.spectrum.channels, space.height, space.width)
         self._centre, self._std = space.colours(space.spectrum.colour.tolist()), space.colours(space.std)
-        self._radius, self._weight, self._rate = space.radius, weight, rate
+        self._radius, self._rate = space.radius, rate
+        self._weight = space.tensor(np.zeros(len(generators)))  # from the first gradient on
         start = np.stack([g.standard_normal(shape) for g in generators])
-        start *= self._radius / 10 / np.sqrt(np.prod(shape)) if random else 0.0
+        start *= 0.0 if penalised else self._radius / 10 / np.sqrt(np.prod(shape))
         self.values = space.tensor(start).requires_grad_(True)
-        self._adam = _adam(self.values, rate) if weight else None
+        self._adam = _adam(self.values, rate) if penalised else None
 
     def pixels(self) -> Tensor:
         return self._centre + self._std * self.values
@@ -94,12 +96,14 @@ class Pixels:
     @torch.no_grad()
     def step(self, index: int, steps: int) -> None:
         low, high = -self._centre / self._std, (1 - self._centre) / self._std
+        gradient = self.values.grad
+        assert gradient is not None
+        length = gradient.flatten(1).norm(dim=1).clamp_min(1e-30)[:, None, None, None]
         if self._adam is not None:
+            if index == 0:
+                self._weight = length[:, 0, 0, 0] / (2 * self._radius)
             self._adam.step()
         else:
-            gradient = self.values.grad
-            assert gradient is not None
-            length = gradient.flatten(1).norm(dim=1).clamp_min(1e-30)[:, None, None, None]
             self.values.sub_(gradient / length * (self._rate * self._radius * (1 - index / steps)))
             size = self.values.flatten(1).norm(dim=1)[:, None, None, None]
             self.values.mul_((self._radius / size.clamp_min(1e-30)).clamp_max(1))
@@ -165,7 +169,7 @@ class Maco:
 PARAMETRISATIONS: dict[str, Callable[[Space, Sequence[Generator]], Parametrisation]] = {
     "fourier": lambda space, generators: Fourier(space, generators, 0.1),
     "maco": lambda space, generators: Maco(space, generators, 0.1),
-    "l2": lambda space, generators: Pixels(space, generators, 0.0, True, 0.2),
-    "l2_penalty": lambda space, generators: Pixels(space, generators, 1e-3, False, 0.02),
+    "l2": lambda space, generators: Pixels(space, generators, False, 0.2),
+    "l2_penalty": lambda space, generators: Pixels(space, generators, True, 0.02),
 }
 """By name. The two forms of `l2` are one method of the tables: neurons on the ball, classes with the penalty."""

@@ -60,11 +60,11 @@ def test_under_an_l2_ball_the_optimum_of_a_filter_is_the_filter() -> None:
     assert float(found.norm()) == pytest.approx(faint().norm / 0.25, rel=1e-6)
 
 
-def test_with_a_penalty_the_optimum_is_the_filter_over_twice_its_weight() -> None:
+def test_with_a_penalty_the_optimum_is_the_filter_at_the_norm_of_an_average_image() -> None:
     torch.manual_seed(0)
-    filters = torch.randn(1, 3, 16, 16, dtype=torch.float64) * 1e-3
+    filters = torch.randn(1, 3, 16, 16, dtype=torch.float64)
     found = picture("l2_penalty", filters, 400, faint())
-    torch.testing.assert_close(found, filters / 2e-3, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found, filters / filters.norm() * (faint().norm / 0.25), rtol=1e-3, atol=1e-3)
 
 
 def test_under_a_fixed_spectrum_the_optimum_has_the_filter_s_phase() -> None:
