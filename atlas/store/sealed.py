@@ -56,7 +56,21 @@ class Sealed:
         for path in sorted(path for path in self._sums if path.startswith(f"{name}/")):
             yield self._read(path, columns)
 
+    def file(self, name: str, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """One file of such a table, counted in the order of their names."""
+        return self._read(layout.part(name, number), columns)
+
+    def bytes(self, path: str) -> bytes:
+        """Any other file of the atlas."""
+        self._check(path)
+        return self.folder.get(path)
+
     def _read(self, path: str, columns: Sequence[str] | None) -> pa.Table:
+        self._check(path)
+        with self.folder.open(path) as stream:
+            return pq.read_table(stream, columns=None if columns is None else list(columns))
+
+    def _check(self, path: str) -> None:
         if path not in self._checked:
             expected = self._sums.get(path)
             if expected is None:
@@ -64,5 +78,3 @@ class Sealed:
             if seal.sha256(self.folder, path) != expected:
                 raise FolderError(f"{self.location}/{path}: is damaged; copy the atlas again")
             self._checked.add(path)
-        with self.folder.open(path) as stream:
-            return pq.read_table(stream, columns=None if columns is None else list(columns))

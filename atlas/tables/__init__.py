@@ -5,7 +5,7 @@ To add a table, write it down in the file of its family (or in a file of its own
 
 from __future__ import annotations
 
-from atlas.tables import codes, examples, images, network, neurons, relations
+from atlas.tables import codes, examples, images, network, neurons, relations, words
 from atlas.tables.registry import Reference, Rule, Table
 
 TABLES: tuple[Table, ...] = (
@@ -25,6 +25,8 @@ TABLES: tuple[Table, ...] = (
     relations.PROPERTIES,
     network.FILTERS,
     network.SANITY,
+    words.WORDS,
+    words.EMBEDDINGS,
 )
 
 BY_NAME = {table.name: table for table in TABLES}

@@ -207,30 +207,35 @@ def summary(
     sums = np.zeros((3, len(prepared.concepts.names)))
     for row, column in enumerate(("held_out", "held_out_excess", "neurons")):
         np.add.at(sums[row], constant.column("concept").to_numpy(), constant.column(column).to_numpy())
-    neurons = max(int(sums[2].max(initial=0)), 1)
+    tests = max(int(sums[2].max(initial=0)), 1)
     best = int(np.argmax(sums[0]))
     return {
         "concepts": len(prepared.concepts.names),
         "searched_images": len(prepared.searched),
         "held_out_images": len(prepared.held),
-        "same_images": [list(pair) for pair in prepared.concepts.same],
-        "neurons": _figures(named, level),
-        "shuffled": _figures(shuffled, level),
-        "constant": {
-            "words": prepared.concepts.names[best], "held_out": float(sums[0, best] / neurons),
-            "held_out_excess": float(sums[1, best] / neurons), "tests": int(sums[2].max(initial=0)),
-        },
-    }  # fmt: skip
+        "same_images": len(prepared.concepts.same),
+        **_figures(named, level, ""),
+        **_figures(shuffled, level, "shuffled_"),
+        "constant_word": prepared.concepts.names[best],
+        "constant_held_out": _rounded(sums[0, best] / tests),
+        "constant_held_out_excess": _rounded(sums[1, best] / tests),
+    }
 
 
-def _figures(rows: pa.Table, level: float) -> dict[str, Any]:
+def _rounded(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _figures(rows: pa.Table, level: float, what: str) -> dict[str, Any]:
     """Of the first formulas: tests, how many stand at the level alone and after Benjamini and Hochberg, means."""
     first = rows.filter(pc.equal(rows.column("rank"), 0))
     p, q = _filled(first, "p", 2.0), _filled(first, "q", 2.0)
-    held, excess = _filled(first, "held_out", np.nan), _filled(first, "held_out_excess", np.nan)
-    some = bool(np.isfinite(held).any())
+    held, excess = (_filled(first, name, np.nan) for name in ("held_out", "held_out_excess"))
+    known = np.isfinite(excess)
     return {
-        "tests": int((p <= 1).sum()), "named": int((q <= level).sum()), "below_level": int((p <= level).sum()),
-        "held_out": float(np.nanmean(held)) if some else None,
-        "held_out_excess": float(np.nanmean(excess)) if some else None,
-    }  # fmt: skip
+        f"{what}tests": int((p <= 1).sum()),
+        f"{what}named": int((q <= level).sum()),
+        f"{what}below_level": int((p <= level).sum()),
+        f"{what}held_out": _rounded(held[known].mean()) if known.any() else None,
+        f"{what}held_out_excess": _rounded(excess[known].mean()) if known.any() else None,
+    }

@@ -14,7 +14,7 @@ class WordsSettings:
 
     concepts: str | None = option(
         None, "a TSV, CSV or Parquet file of concepts: class folder or image key, concept, and a third column that "
-        "tells concepts of one name apart"
+        "tells concepts of one name apart", contents="file",
     )  # fmt: skip
     encoder: str | None = option(
         None, "an encoder of images and texts, open_clip:NAME[:FILE] or FILE.py:FACTORY, for search by free words"

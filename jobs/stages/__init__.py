@@ -82,7 +82,11 @@ STAGES: tuple[Stage, ...] = (
     Stage("filters", "what kernels look like", "jobs.stages.filters", "layers"),
     Stage("analyse", "index, map, similar neurons, near misses, properties", "jobs.stages.analyse", parallel=False),
     Stage("publish", "the last tables, atlas.json, and the seal", "jobs.stages.publish", parallel=False),
-)
+    Stage(
+        "words", "words for neurons: formulas over concepts, held out, against chance", "jobs.stages.words", "searches",
+        part=True, options="atlas.words.settings:WordsSettings",
+    ),
+)  # fmt: skip
 """The stages of `build`, in their order, and after them the parts."""
 
 

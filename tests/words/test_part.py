@@ -76,12 +76,12 @@ def test_what_drives_a_neuron_is_its_first_word() -> None:
     assert first[4, "max"]["p"] is None
     assert sum(row["q"] is not None and row["q"] <= 0.05 for row in first.values()) <= 4
     summary = part.summary(table, shuffled, constant, prepared, 0.05)
-    assert summary["neurons"]["tests"] == 11
-    assert summary["shuffled"]["tests"] == 11
-    assert summary["shuffled"]["named"] == 0
-    assert summary["shuffled"]["held_out"] < summary["neurons"]["held_out"]
-    assert summary["constant"]["held_out"] < summary["neurons"]["held_out"]
-    assert summary["constant"]["words"] in prepared.concepts.names
+    assert summary["tests"] == 11
+    assert summary["shuffled_tests"] == 11
+    assert summary["shuffled_named"] == 0
+    assert summary["shuffled_held_out"] < summary["held_out"]
+    assert summary["constant_held_out"] < summary["held_out"]
+    assert summary["constant_word"] in prepared.concepts.names
 
 
 def test_rows_do_not_depend_on_how_neurons_are_cut() -> None:
