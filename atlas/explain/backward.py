@@ -8,7 +8,6 @@ rule at the rectifiers (`atlas.explain.rules`). Many examples run together on al
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -19,62 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from atlas.errors import NetworkError
+from atlas.explain import gradcam, lrp
 from atlas.explain.aligned import Crop, Geometry, Images
 from atlas.explain.rules import RULES, Rules
-from atlas.network.recorder import Recorder, values_at
+from atlas.explain.stop import StopAt
+from atlas.explain.stop import as_in_a_run as as_in_a_run
+from atlas.network.recorder import values_at
 from atlas.types import Layer
-
-
-class _StopAt:
-    """Keeps the maps of a layer and stops the forward pass there. Leaves no hook behind."""
-
-    def __init__(self, module: nn.Module, layer: Layer) -> None:
-        self._layer = layer
-        self._maps: Tensor | None = None
-        self._recorder = Recorder(module, [layer], self._take, stop=True)
-
-    def __enter__(self) -> _StopAt:
-        self._recorder.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._recorder.__exit__(kind, error, trace)
-        self._maps = None
-
-    def _take(self, layer: Layer, maps: Tensor) -> None:
-        self._maps = maps
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """The layer's maps (N, C, h, w), as `atlas.network.recorder` hands them over."""
-        self._maps = None
-        self._recorder.run(inputs)
-        maps, self._maps = self._maps, None
-        if maps is None:
-            raise NetworkError(
-                f"layer {self._layer.name}: call {self._layer.call} of module {self._layer.module!r} gave no tensor; "
-                "name another layer"
-            )
-        return maps
-
-
-@contextmanager
-def as_in_a_run(module: nn.Module) -> Iterator[None]:
-    """The module in eval mode, its parameters without gradients; modes and flags are restored, also after an error."""
-    modes = [(m, m.training) for m in module.modules()]
-    flags = [(p, p.requires_grad) for p in module.parameters()]
-    try:
-        for m, _ in modes:
-            m.training = False
-        for p, _ in flags:
-            p.requires_grad_(False)
-        yield
-    finally:
-        for m, mode in modes:
-            m.training = mode
-        for p, flag in flags:
-            p.requires_grad_(flag)
 
 
 def _backward(
@@ -86,8 +36,28 @@ def _backward(
     seeds: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Values (N,) of the layer at `at` = channels, y, x (N,) each, and a map (N, 3, h, w) a kind."""
+    ruled = [kind for kind in kinds if kind in RULES]
+    values, found = _by_rules(module, layer, inputs, at, ruled, seeds) if ruled else (None, {})
+    for kind in kinds:
+        if kind == "lrp":
+            values, found[kind] = lrp.relevance(module, layer, inputs, at, seeds)
+        elif kind == "gradcam":
+            values, found[kind] = gradcam.heat(module, layer, inputs, at, seeds)
+    assert values is not None, "no kind was asked for"
+    return values, {kind: found[kind] for kind in kinds}
+
+
+def _by_rules(
+    module: nn.Module,
+    layer: Layer,
+    inputs: Tensor,
+    at: tuple[Tensor, Tensor, Tensor],
+    kinds: Sequence[str],
+    seeds: Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`_backward` for the kinds of `RULES`: one forward pass serves all of them."""
     strict = any(not RULES[kind].linear for kind in kinds)
-    with torch.inference_mode(False), torch.enable_grad(), _StopAt(module, layer) as stop:
+    with torch.inference_mode(False), torch.enable_grad(), StopAt(module, layer) as stop:
         # Tensors made in inference mode cannot take part in differentiation: copies can.
         at, seeds = (at[0].clone(), at[1].clone(), at[2].clone()), seeds.clone()
         leaf = (inputs.clone() if inputs.is_inference() else inputs.detach()).requires_grad_(True)
@@ -111,7 +81,7 @@ class Responses:
     """A context that gives a layer's values without a way back; runs no further than the layer."""
 
     def __init__(self, module: nn.Module, layer: Layer) -> None:
-        self._layer, self._stop = layer, _StopAt(module, layer)
+        self._layer, self._stop = layer, StopAt(module, layer)
 
     def __enter__(self) -> Responses:
         self._stop.__enter__()
@@ -137,7 +107,7 @@ class Responses:
 def refusal(module: nn.Module, layer: Layer, inputs: Tensor) -> str | None:
     """Why deconvnet and guided are not defined for the network up to `layer`, or None; `inputs` (N, 3, H, W) any."""
     try:
-        with as_in_a_run(module), torch.enable_grad(), _StopAt(module, layer) as stop, Rules(module, strict=True):
+        with as_in_a_run(module), torch.enable_grad(), StopAt(module, layer) as stop, Rules(module, strict=True):
             stop(inputs.detach().clone().requires_grad_(True).clone())
     except NetworkError as error:
         return str(error)
@@ -173,7 +143,7 @@ def project(
     module: nn.Module, layer: Layer, inputs: Tensor, positions: Tensor, channels: Tensor, kinds: Sequence[str],
     seeds: Tensor,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """One map (N, 3, h, w) a kind of `RULES`: what goes back to `inputs` (N, 3, h, w) from one neuron each.
+    """One map (N, 3, h, w) a kind: what goes back to `inputs` (N, 3, h, w) from one neuron each.
 
     `positions` (N, 2) are y and x in the layer's map for these inputs, `channels` (N,), `seeds` (N,) what the way back
     starts with: 1, or −1 for a smallest response. The network is left as it was. Raises `NetworkError` where deconvnet
@@ -236,8 +206,10 @@ def project_examples(
 ) -> Iterator[Projected]:  # fmt: skip
     """The maps of all `examples` of a layer, a batch at a time, in an order that depends on the examples alone.
 
-    Every call of the network has `rows_for` rows; missing ones are filled and dropped. Raises as `project` does.
+    Every call of the network has `rows_for` rows; missing ones are filled and dropped. A class activation map is a mean
+    over the whole image, so with `gradcam` the whole image is run. Raises as `project` does.
     """
+    geometry = geometry.whole() if "gradcam" in kinds else geometry
     with as_in_a_run(module):
         for group in batches(enumerate(examples), geometry, batch_size):
             count = rows_for(len(group), batch_size)

@@ -122,7 +122,10 @@ class _Making:
     @cached_property
     def twice(self) -> tuple[Graph, dict[str, int], Found]:
         module, shape = self.graph.modules[""], self.graph.values[self.graph.input].shape
-        again = trace(module, example(module, shape[2], shape[3], shape[1]).repeat(2, 1, 1, 1))
+        try:
+            again = trace(module, example(module, shape[2], shape[3], shape[1]).repeat(2, 1, 1, 1))
+        except NetworkError as error:
+            raise RefusalError(f"two images at once are more than the network takes ({error})") from error
         return again, {c.name: c.value for c in find_candidates(again)}, find_places(again)
 
     def layers(self, chosen: Iterable[Candidate]) -> tuple[list[Layer], dict[str, str]]:

@@ -64,7 +64,8 @@ class Recorder:
     `take(layer, output)`: output as maps, most often a view; it is to be reduced or copied at once, as an in-place
     operation may change it when `take` has returned. The grad mode is the caller's.
     `inputs`: calls (module, number) whose first input is handed to `take_input` likewise, for the code.
-    `stop`: `run(x)` ends the pass after the last of them. Threads need a recorder and a network each.
+    `stop`: `run(x)` ends the pass after the last of them. `raw`: outputs are handed over as they are. Threads need a
+    recorder and a network each.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class Recorder:
         inputs: Sequence[tuple[str, int]] = (),
         take_input: Callable[[tuple[str, int], Tensor], None] | None = None,
         stop: bool = False,
+        raw: bool = False,
     ) -> None:
-        self.module, self.take, self.take_input, self.stop = module, take, take_input, stop
+        self.module, self.take, self.take_input, self.stop, self.raw = module, take, take_input, stop, raw
         self._layers: dict[str, dict[int, list[Layer]]] = {}
         self._functions: dict[int, list[Layer]] = {}
         for layer in layers:
@@ -154,7 +156,7 @@ class Recorder:
             self._hand_over(layer, next(leaves(output, Tensor)))
 
     def _hand_over(self, layer: Layer, output: Tensor) -> None:
-        self.take(layer, maps_of(layer, output))
+        self.take(layer, output if self.raw else maps_of(layer, output))
         if self.stop:
             self._stop_after_last()
 
