@@ -296,8 +296,8 @@ def relevance(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Values (N,) at `at` = channels, y, x of the layer (N,) each, and the relevance (N, 3, h, w) of `inputs`.
 
-    `seeds` (N,): 1, or −1 for a smallest response: then what is relevant makes it smaller. Without biases, attention and
-    ε the relevance of an image adds up to the value times its seed. The network is in eval mode already.
+    `seeds` (N,): 1, or −1 for a smallest response: then what is relevant makes it smaller. Without biases, attention
+    and ε the relevance of an image adds up to the value times its seed. The network is in eval mode already.
     """
     with torch.inference_mode(False), torch.enable_grad(), StopAt(module, layer) as stop:
         at, seeds = (at[0].clone(), at[1].clone(), at[2].clone()), seeds.clone()
