@@ -11,7 +11,7 @@ import struct
 import threading
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,10 +68,16 @@ _lock = threading.Lock()
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+CROP_MODES = ("center", "squash", "border")
+
+
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the network's input: `resize` (shorter side), `crop` (central square), in pixels;
+    """How an image becomes the network's input: `resize` and `crop` (central square) in pixels;
     `mean` and `std` of each channel, of values from 0 to 1; `interpolation` nearest, bilinear, bicubic or lanczos.
+
+    `crop_mode`: what is resized to `resize`. center: the shorter side; squash: both sides, whatever their ratio;
+    border: the longer side, and what is missing of the crop is filled with the mean colour. `channels`: 3, or 1: grey.
     """
 
     resize: int
@@ -79,6 +85,20 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
+    crop_mode: str = "center"
+    channels: int = 3
+
+    def of_channels(self, channels: int) -> Preprocessing:
+        """The same for another number of channels: mean and deviation of grey are those of the colours on average."""
+        if channels == self.channels:
+            return self
+        mean, std = ((sum(v) / len(v),) * channels for v in (self.mean, self.std))
+        return replace(self, mean=mean, std=std, channels=channels)
+
+    @property
+    def fill(self) -> tuple[int, ...]:
+        """The mean colour, 0 to 255, a value a channel."""
+        return tuple(round(255 * value) for value in self.mean)
 
 
 def decode(body: bytes) -> Image.Image:
@@ -175,8 +195,16 @@ def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     return (grey + 0.5).astype(np.uint8)
 
 
-def resized_size(width: int, height: int, resize: int) -> tuple[int, int]:
-    """(width, height) after torchvision's Resize(resize): the long side is rounded down."""
+def resized_size(width: int, height: int, resize: int, crop_mode: str = "center") -> tuple[int, int]:
+    """(width, height) after resizing: as torchvision's Resize (the long side is rounded down), or timm's.
+
+    squash: `resize` on both sides; border: the longer side `resize`, the other rounded to the nearest, half to even.
+    """
+    if crop_mode == "squash":
+        return resize, resize
+    if crop_mode == "border":
+        ratio = max(height / resize, width / resize)
+        return max(round(width / ratio), 1), max(round(height / ratio), 1)
     long = int(resize * max(width, height) / min(width, height))
     return (resize, long) if width <= height else (long, resize)
 
@@ -188,31 +216,36 @@ def _crop_start(size: int, crop: int) -> int:
 
 def place(width: int, height: int, preprocessing: Preprocessing) -> Placement:
     """Where the network's input lies in an image of `width` x `height` pixels: stored = offset + scale * input."""
-    resized_width, resized_height = resized_size(width, height, preprocessing.resize)
+    p = preprocessing
+    resized_width, resized_height = resized_size(width, height, p.resize, p.crop_mode)
     scale_x, scale_y = width / resized_width, height / resized_height
     return Placement(
         scale_x=scale_x,
         scale_y=scale_y,
-        offset_x=scale_x * _crop_start(resized_width, preprocessing.crop),
-        offset_y=scale_y * _crop_start(resized_height, preprocessing.crop),
+        offset_x=scale_x * _crop_start(resized_width, p.crop),
+        offset_y=scale_y * _crop_start(resized_height, p.crop),
     )
 
 
 def to_input(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """What the network sees, before normalisation: uint8 (crop, crop, 3), zero where the crop exceeds the image.
+    """What the network sees, before normalisation: uint8 (crop, crop, channels).
 
-    The pixels are those of torchvision's Resize (of PIL images, antialiased) and CenterCrop. Where the resized image
-    would hold more than `RESIZED_LIMIT` pixels, only the part inside the crop is computed; roundings may then differ.
+    The pixels are those of torchvision's Resize (of PIL images, antialiased) and CenterCrop, zero where the crop
+    exceeds the image; in mode border those of timm's, the mean colour there. Grey is taken before resizing (ITU-R 601
+    luma). Where the resized image would hold more than `RESIZED_LIMIT` pixels, only the part inside the crop is
+    computed; roundings may then differ.
     """
-    crop = preprocessing.crop
-    width, height = resized_size(image.width, image.height, preprocessing.resize)
+    p, crop = preprocessing, preprocessing.crop
+    image = image.convert("L") if p.channels == 1 else image
+    width, height = resized_size(image.width, image.height, p.resize, p.crop_mode)
     left, top = _crop_start(width, crop), _crop_start(height, crop)
     inside = (max(left, 0), max(top, 0), min(left + crop, width), min(top + crop, height))
-    part = _resized_part(image, (width, height), inside, _FILTERS[preprocessing.interpolation])
-    pixels = np.array(part)  # (h, w, 3), writable
-    if pixels.shape == (crop, crop, 3):
+    part = _resized_part(image, (width, height), inside, _FILTERS[p.interpolation])
+    pixels = np.array(part).reshape(part.height, part.width, p.channels)  # writable
+    if pixels.shape == (crop, crop, p.channels):
         return pixels
-    padded = np.zeros((crop, crop, 3), np.uint8)
+    padded = np.zeros((crop, crop, p.channels), np.uint8)
+    padded[:] = p.fill if p.crop_mode == "border" else 0
     y, x = max(-top, 0), max(-left, 0)
     padded[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
     return padded

@@ -1,19 +1,13 @@
-"""Loading a network: a torchvision name or a user's own factory, with weights that cannot run code."""
+"""Loading a network from any of its sources, with weights that cannot run code."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import inspect
 import os
 import pickle
-import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,11 +18,22 @@ from torch import Tensor, nn
 
 from atlas.errors import NetworkError
 from atlas.images.decode import Preprocessing
+from atlas.network.outputs import answer_with_one_output
+from atlas.network.sources import source_of
+from atlas.network.sources.of_torchvision import import_torchvision as import_torchvision
 from atlas.store.files import Folder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_schemas: list[torch.library.Library] = []
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a network beside its name: input channels (None: its own), which output, whether of classes."""
+
+    channels: int | None = None
+    output: str | None = None
+    classes: bool = True
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,10 @@ class NetworkSource:
     """All that is needed to make the network again on another machine: no path of this one matters."""
 
     name: str
-    code: bytes | None  # the user's file; None for a torchvision network
+    code: bytes | None  # the user's file, or timm's configuration; None for a torchvision network
     weights: bytes  # safetensors
     weights_name: str
+    ask: Ask = Ask()
 
 
 @dataclass(frozen=True)
@@ -50,155 +56,64 @@ class Network:
     source_digest: str
     weights_digest: str
     preprocessing: Preprocessing
+    labels: tuple[str, ...] | None = None
 
 
-def import_torchvision() -> ModuleType:
-    """torchvision, also beside a torch build for which its C++ operators do not load.
-
-    The networks use none of these operators; declaring the schemas of two is enough for the import.
-    """
-    if "torchvision" not in sys.modules and not _schemas:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                importlib.import_module("torchvision")
-            except RuntimeError:
-                for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
-                    del sys.modules[name]
-                library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-                for name in ("nms", "qnms"):
-                    signature = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-                    library.define(signature)  # type: ignore[no-untyped-call]
-                _schemas.append(library)
-    return importlib.import_module("torchvision")
-
-
-def load(name: str, weights: str | None) -> Network:
+def load(name: str, weights: str | None, ask: Ask = Ask()) -> Network:
     """The network `name` with `weights`: `build(fetch(name, weights))`. Raises `NetworkError` in one line."""
-    return build(fetch(name, weights))
+    return build(fetch(name, weights, ask))
 
 
-def fetch(name: str, weights: str | None) -> NetworkSource:
+def fetch(name: str, weights: str | None, ask: Ask = Ask()) -> NetworkSource:
     """Reads a network's code and weights. Raises `NetworkError`.
 
-    `name` is a torchvision classifier or `FILE.py:FACTORY`; `weights` a safetensors file, a state dict that
-    `torch.load(weights_only=True)` reads, local or in a bucket, or DEFAULT (torchvision's own, downloaded).
+    `name`: see `atlas.network.sources`; `weights`: a safetensors file, a state dict that
+    `torch.load(weights_only=True)` reads, local or in a bucket, or DEFAULT (those of torchvision or timm).
     """
     if weights is None:
         raise NetworkError(
             f"no weights for network {name!r}: expected --weights FILE.safetensors, a state dict, or DEFAULT"
         )
-    own = ":" in name
-    code = _read_code(name) if own else None
-    if weights == "DEFAULT":
-        if own:
-            raise NetworkError("--weights DEFAULT: only torchvision networks have default weights; give a file")
-        _check_known(name)
-        state = _default_state(name)
-    else:
-        state = read_state(weights)
+    source = source_of(name).load()
+    code = source.read(name)
+    state = source.default_state(name, code, ask.channels) if weights == "DEFAULT" else read_state(weights)
     _check_finite(state, weights)
     body = save_safetensors({key: value.detach().contiguous().clone() for key, value in state.items()})
-    return NetworkSource(name, code, body, weights)
+    return NetworkSource(name, code, body, weights, ask)
 
 
 def build(source: NetworkSource) -> Network:
     """The network with its weights loaded strictly. Raises `NetworkError` where they do not fit each other."""
-    if source.code is None:
-        module, source_digest = _from_torchvision(source.name)
-        preprocessing = default_preprocessing(source.name)
-    else:
-        module, source_digest = _from_code(source.name, source.code), hashlib.sha256(source.code).hexdigest()
-        preprocessing = default_preprocessing(None)
+    rows, ask = source_of(source.name).load(), source.ask
+    module, source_digest = rows.make(source.name, source.code, ask.channels)
     state = load_safetensors(source.weights)
     _load_state(module, state, source.name, source.weights_name)
     module.eval().requires_grad_(False)
-    return Network(module, source.name, source_digest, digest_of(state), preprocessing)
-
-
-def bare(name: str) -> nn.Module:
-    """The network `name` with whatever weights it is made with: enough for its layers and fields."""
-    module = _from_code(name, _read_code(name)) if ":" in name else _from_torchvision(name)[0]
-    return module.eval().requires_grad_(False)
-
-
-def default_preprocessing(name: str | None) -> Preprocessing:
-    """Preprocessing of torchvision's default weights entry of `name`, else ImageNet's usual one."""
-    fallback = Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, "bilinear")
-    if name is None:
-        return fallback
-    entry = import_torchvision().models.get_model_weights(name)
-    default = getattr(entry, "DEFAULT", None)
-    if default is None:
-        return fallback
-    p = default.transforms()
-    if type(p).__name__ != "ImageClassification":
-        return fallback
-    return Preprocessing(
-        int(p.resize_size[0]), int(p.crop_size[0]), tuple(p.mean), tuple(p.std), str(p.interpolation.value)
+    answer_with_one_output(module, ask.output, ask.classes)
+    preprocessing = _preprocessing(rows.preprocessing(source.name, source.code), ask.channels)
+    return Network(
+        module, source.name, source_digest, digest_of(state), preprocessing, rows.labels(source.name, source.code)
     )
 
 
-def _check_known(name: str) -> None:
-    models = import_torchvision().models
-    known = models.list_models(module=models)
-    if name not in known:
-        close = get_close_matches(name, known, 3)
-        hint = f"; did you mean {', '.join(close)}?" if close else "; or FILE.py:FACTORY for your own"
-        raise NetworkError(f"--network {name}: unknown; expected a torchvision classifier{hint}")
+def bare(name: str, ask: Ask = Ask()) -> nn.Module:
+    """The network `name` with whatever weights it is made with: enough for its layers and fields."""
+    source = source_of(name).load()
+    module: nn.Module = source.make(name, source.read(name), ask.channels)[0].eval().requires_grad_(False)
+    answer_with_one_output(module, ask.output, ask.classes)
+    return module
 
 
-def _from_torchvision(name: str) -> tuple[nn.Module, str]:
-    _check_known(name)
-    builder = import_torchvision().models.get_model_builder(name)
-    # Googlenet and Inception warn about slow initial weights, which are about to be overwritten.
-    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    source = Path(inspect.getfile(builder)).read_bytes()
-    return builder(weights=None, **extra), hashlib.sha256(source).hexdigest()
+def default_preprocessing(name: str | None, channels: int | None = None) -> Preprocessing:
+    """The preprocessing that a network comes with, else ImageNet's usual one."""
+    source = None if name is None else source_of(name).load()
+    found = None if source is None or name is None else source.preprocessing(name, source.read(name))
+    return _preprocessing(found, channels)
 
 
-def _default_state(name: str) -> dict[str, Tensor]:
-    entry = import_torchvision().models.get_model_weights(name).DEFAULT
-    try:
-        return dict(entry.get_state_dict(progress=False, check_hash=True))
-    except OSError as error:
-        raise NetworkError(
-            f"--weights DEFAULT: the weights of {name} cannot be downloaded ({error}); give a file instead"
-        ) from None
-
-
-def _read_code(name: str) -> bytes:
-    path = name.rpartition(":")[0]
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        raise NetworkError(f"--network {name}: no file {path!r}; expected FILE.py:FACTORY") from None
-
-
-def _from_code(name: str, code: bytes) -> nn.Module:
-    path, _, factory = name.rpartition(":")
-    # A name that no other module has, so that a user's file never shadows a library.
-    module_name = f"_neuron_atlas_network_{hashlib.sha256(code).hexdigest()[:12]}"
-    user = ModuleType(module_name)
-    user.__file__ = path
-    sys.modules[module_name] = user
-    try:
-        exec(compile(code, path, "exec"), user.__dict__)
-    except Exception as error:
-        raise NetworkError(
-            f"--network {name}: importing {path} raised {type(error).__name__}: {error}; mend the file"
-        ) from None
-    make = getattr(user, factory, None)
-    if not callable(make):
-        there = ", ".join(n for n, v in vars(user).items() if getattr(v, "__module__", None) == module_name)
-        raise NetworkError(f"--network {name}: {path} has no function {factory!r}; it has {there or 'none'}")
-    try:
-        made = make()
-    except Exception as error:
-        raise NetworkError(f"--network {name}: {factory}() raised {type(error).__name__}: {error}") from None
-    if not isinstance(made, nn.Module):
-        raise NetworkError(f"--network {name}: {factory}() gave a {type(made).__name__}, expected a torch.nn.Module")
-    return made
+def _preprocessing(found: Preprocessing | None, channels: int | None) -> Preprocessing:
+    found = found or Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, "bilinear")
+    return found if channels is None else found.of_channels(channels)
 
 
 def read_state(path: str) -> dict[str, Tensor]:
