@@ -5,7 +5,7 @@ To add a table, write it down in the file of its family (or in a file of its own
 
 from __future__ import annotations
 
-from atlas.tables import codes, examples, images, network, neurons, relations, words
+from atlas.tables import codes, examples, images, network, neurons, relations, visualizations, words
 from atlas.tables.registry import Reference, Rule, Table
 
 TABLES: tuple[Table, ...] = (
@@ -27,6 +27,8 @@ TABLES: tuple[Table, ...] = (
     network.SANITY,
     words.WORDS,
     words.EMBEDDINGS,
+    visualizations.VISUALIZATIONS,
+    visualizations.SENSITIVITY,
 )
 
 BY_NAME = {table.name: table for table in TABLES}

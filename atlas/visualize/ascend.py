@@ -31,6 +31,14 @@ class Recipe:
     rows: int
 
 
+@dataclass(frozen=True)
+class Made:
+    """Pictures (N, h, w, C), 8 bits; `reached` (N,): whether any step of each had a gradient that is not 0."""
+
+    pixels: NDArray[np.uint8]
+    reached: NDArray[np.bool_]
+
+
 def generator(*about: object) -> Generator:
     """Random numbers that follow from what they are about."""
     digest = hashlib.blake2b("/".join(map(str, about)).encode(), digest_size=16).digest()
@@ -42,8 +50,8 @@ def ascend(
     objective: Callable[[Tensor], Tensor],
     generators: Sequence[Generator],
     recipe: Recipe,
-) -> NDArray[np.uint8]:
-    """Pictures (N, h, w, C), 8 bits, N ≤ `recipe.rows`, one a generator.
+) -> Made:
+    """Pictures of values 0 to 255, N ≤ `recipe.rows`, one a generator.
 
     `objective` takes the network's normalised input (rows, C, h, w) and gives what is raised, (rows,); its rows beyond
     N repeat the first. Raises `ValueError` where it has no gradient.
@@ -52,7 +60,7 @@ def ascend(
     filled = [*generators, *(generator("filled") for _ in range(recipe.rows - count))]
     made = PARAMETRISATIONS[recipe.parametrisation](space, filled)
     mean, std = space.colours(space.mean), space.colours(space.std)
-    moves = None
+    moves, reached = None, np.zeros(recipe.rows, bool)
     if recipe.jitter:
         moves = transforms.draw(filled, recipe.steps, recipe.jitter, space.height, space.width)
     with torch.inference_mode(False), torch.enable_grad():
@@ -67,7 +75,8 @@ def ascend(
             if not raised.requires_grad:
                 raise ValueError("the network gives no gradient with respect to its input")
             made.values.grad = torch.autograd.grad(-raised.sum(), made.values)[0]
+            reached |= made.values.grad.flatten(1).any(1).cpu().numpy()
             made.step(index, recipe.steps)
         with torch.no_grad():
             done = made.pixels()[:count].clamp(0, 1).float().permute(0, 2, 3, 1)
-    return (done.cpu().double().numpy() * 255).round().astype(np.uint8)
+    return Made((done.cpu().double().numpy() * 255).round().astype(np.uint8), reached[:count])

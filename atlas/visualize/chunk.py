@@ -26,6 +26,7 @@ from atlas.visualize.neurons import Subject, Wanted, attained, draw, respond
 from atlas.visualize.path import path
 from atlas.visualize.settings import VisualizationSettings
 
+UNREACHED = "no step of the ascent had a gradient: nothing in the input changes its response"
 SHUFFLED = "visualizations"
 """Names the permutation of the weights for `choice_shuffled`."""
 
@@ -87,10 +88,12 @@ def work(
     """
     wanted, judge = wanted_of(channels, settings), judge_of(layer, layers)
     drawn: dict[int, list[Drawn]] = {channel: [] for channel in channels}
+    unreached: set[int] = set()
     try:
         for method in settings.methods:
             made = draw(subject, layer, canvas, wanted, recipe(method, canvas, settings, len(wanted)), settings.seed)
-            for each in _measured(subject, layers, layer, canvas, wanted, method, made, natural, settings):
+            unreached |= {w.channel for w, reached in zip(wanted, made.reached, strict=True) if not reached}
+            for each in _measured(subject, layers, layer, canvas, wanted, method, made.pixels, natural, settings):
                 drawn[each.wanted.channel].append(each)
         controls = _controls(subject, layer, canvas, channels, settings)
     except ValueError as error:
@@ -98,6 +101,9 @@ def work(
     shuffled = features(subject, [judge], controls, settings.rows)[0] if len(controls) else None
     found = []
     for row, channel in enumerate(channels):
+        if channel in unreached:
+            found.append(Neuron(channel, [], None, None, None, UNREACHED))
+            continue
         theirs = natural.get(channel)
         kept = [_kept(subject, judge, each, settings) for each in (theirs.strongest, theirs.held_out)] if theirs else []
         nine, held_out = kept or (None, None)
@@ -158,7 +164,7 @@ def _controls(
     wanted = [Wanted(channel, 1, 0) for channel in channels]
     how = recipe(settings.methods[0], canvas, settings, len(wanted))
     with randomised(subject.module, _parameters(subject.module), settings.seed, SHUFFLED):
-        return draw(subject, layer, canvas, wanted, how, settings.seed)
+        return draw(subject, layer, canvas, wanted, how, settings.seed).pixels
 
 
 def _parameters(module: nn.Module) -> list[str]:

@@ -75,7 +75,7 @@ def draw_classes(
                 return OBJECTIVES[objective](logits(subject.module(inputs)), goals)
 
             generators = [generator(seed, method, objective, "class", c, repeat) for c, repeat in group]
-            bodies = [files.encode(picture) for picture in ascend(space, raised, generators, recipe)]
+            bodies = [files.encode(picture) for picture in ascend(space, raised, generators, recipe).pixels]
             stored = np.stack([files.decode(body, subject.spectrum.channels) for body in bodies])
             scores = score(subject.module, subject.inputs(stored, rows), logits)[: len(group)]
             for (c, repeat), body, row in zip(group, bodies, scores, strict=True):

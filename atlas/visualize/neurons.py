@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from atlas.arrays import Doubles
 from atlas.explain.backward import as_in_a_run
 from atlas.types import Layer
-from atlas.visualize.ascend import Recipe, ascend, generator
+from atlas.visualize.ascend import Made, Recipe, ascend, generator
 from atlas.visualize.canvas import Canvas
 from atlas.visualize.forward import Taps
 from atlas.visualize.objectives import Goal, Goals, response
@@ -58,11 +58,10 @@ class Subject:
         return self.normalise(filled).contiguous(memory_format=torch.channels_last)
 
 
-def draw(
-    subject: Subject, layer: Layer, canvas: Canvas, wanted: Sequence[Wanted], recipe: Recipe, seed: int
-) -> NDArray[np.uint8]:
-    """Pictures (N, h, w, C) of neurons of `layer`, `recipe.rows` at a time. Raises `ValueError` without gradients."""
-    found = [np.zeros((0, canvas.height, canvas.width, subject.spectrum.channels), np.uint8)]
+def draw(subject: Subject, layer: Layer, canvas: Canvas, wanted: Sequence[Wanted], recipe: Recipe, seed: int) -> Made:
+    """Pictures of neurons of `layer`, `recipe.rows` at a time. Raises `ValueError` without gradients."""
+    nothing = np.zeros((0, canvas.height, canvas.width, subject.spectrum.channels), np.uint8)
+    found = [Made(nothing, np.zeros(0, bool))]
     space = subject.space(canvas)
     with as_in_a_run(subject.module), Taps(subject.module, [layer]) as taps:
         for start in range(0, len(wanted), recipe.rows):
@@ -77,7 +76,7 @@ def draw(
                 return response(taps(inputs)[0], goals) * goals.signs
 
             found.append(ascend(space, objective, generators, recipe))
-    return np.concatenate(found)
+    return Made(np.concatenate([each.pixels for each in found]), np.concatenate([each.reached for each in found]))
 
 
 @torch.no_grad()

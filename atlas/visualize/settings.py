@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+from atlas import options
 from atlas.errors import SettingsError
+from atlas.options import option
 
 METHODS = ("fourier", "maco", "l2")
-
-
-def _option(default: Any, help: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help, **more})
+MOST = 1_000_000
 
 
 @dataclass(frozen=True)
 class VisualizationSettings:
     """Options of the part. Raises `SettingsError` for a value outside its range."""
 
-    neurons: str = _option("8", "neurons a layer, by a seeded hash, or all; 0 for none")
-    layers: tuple[str, ...] = _option(("auto",), "auto (all of the atlas), or names; * matches any text")
-    classes: str = _option("0", "classes, by a seeded hash, or all")
-    methods: tuple[str, ...] = _option(("fourier",), "fourier, maco, l2", choices=METHODS)
-    signs: tuple[str, ...] = _option(("+", "-"), "+ what drives a neuron most, - least", choices=("+", "-"))
-    repeats: int = _option(2, "pictures of each, from different starts", range=(1, 64))
-    steps: int = _option(128, "steps of ascent", range=(1, 100_000))
-    sensitivity: bool = _option(False, "also each neuron's response to every other's picture, a layer")
-    rows: int = _option(16, "pictures a call of the network; part of the result's last bits", range=(1, 1024))
-    seed: int = _option(0, "seed of all that is random")
+    neurons: str = option("8", "neurons a layer, by a seeded hash: a number, or all")
+    layers: tuple[str, ...] = option(("auto",), "auto (all of the atlas), or names; * matches any text")
+    classes: str = option("0", "classes, by a seeded hash: a number, or all")
+    methods: tuple[str, ...] = option(("fourier",), "how pictures of neurons are made", choices=METHODS)
+    class_methods: tuple[str, ...] = option(("l2", "fourier"), "how pictures of classes are made", choices=METHODS)
+    signs: tuple[str, ...] = option(("+", "-"), "+ what drives a neuron most, - least", choices=("+", "-"))
+    repeats: int = option(2, "pictures of each, from different starts", low=1, high=64)
+    steps: int = option(128, "steps of ascent", low=1, high=100_000)
+    sensitivity: bool = option(False, "also each neuron's response to every other's picture, a layer")
+    judge: str | None = option(None, "another network that scores the pictures of classes, as for --network")
+    judge_weights: str | None = option(None, "its weights", contents="file")
+    rows: int = option(16, "pictures a call of the network; part of the result's last bits", low=1, high=1024)
+    seed: int = option(0, "seed of all that is random", low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
-        for name, value in (("neurons", self.neurons), ("classes", self.classes)):
-            if value != "all" and not value.isdecimal():
+        options.check(self)
+        for name in ("neurons", "classes"):
+            value = getattr(self, name)
+            if value != "all" and not (value.isascii() and value.isdecimal() and int(value) <= MOST):
                 raise SettingsError(f"--{name} {value}: expected a number from 0, or all")
-        for name in ("repeats", "steps", "rows"):
-            low, high = self.__dataclass_fields__[name].metadata["range"]
-            if not low <= getattr(self, name) <= high:
-                raise SettingsError(f"--{name} {getattr(self, name)}: expected {low} to {high}")
-        for name in ("methods", "signs"):
-            known = self.__dataclass_fields__[name].metadata["choices"]
-            odd = [value for value in getattr(self, name) if value not in known]
-            if odd or not getattr(self, name):
-                raise SettingsError(f"--{name} {','.join(odd)}: expected one or more of {', '.join(known)}")
+        if (self.judge is None) != (self.judge_weights is None):
+            raise SettingsError("--judge: give --judge and --judge-weights, or neither")
 
     @property
     def directions(self) -> tuple[int, ...]:
         """The signs as 1 and −1, in that order."""
         return tuple(sign for sign, word in ((1, "+"), (-1, "-")) if word in self.signs)
+
+
+def count(asked: str, there: int) -> int:
+    """How many of `there` a text like `8` or `all` asks for."""
+    return there if asked == "all" else min(int(asked), there)

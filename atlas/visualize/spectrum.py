@@ -50,6 +50,11 @@ class SpectrumSum:
             total += magnitude
         return SpectrumSum(total, width, count)
 
+    @staticmethod
+    def nothing(height: int, width: int, channels: int) -> SpectrumSum:
+        """The sum over no images."""
+        return SpectrumSum(np.zeros((channels, height, width // 2 + 1)), width, 0)
+
     def __add__(self, other: SpectrumSum) -> SpectrumSum:
         return SpectrumSum(self.total + other.total, self.width, self.count + other.count)
 

@@ -86,6 +86,10 @@ STAGES: tuple[Stage, ...] = (
         "words", "words for neurons: formulas over concepts, held out, against chance", "jobs.stages.words", "searches",
         part=True, options="atlas.words.settings:WordsSettings",
     ),
+    Stage(
+        "visualizations", "pictures made to drive neurons and classes", "jobs.stages.visualizations", "neurons",
+        part=True, needs=("network", "images"), options="atlas.visualize.settings:VisualizationSettings",
+    ),
 )  # fmt: skip
 """The stages of `build`, in their order, and after them the parts."""
 

@@ -110,7 +110,7 @@ def test_a_planted_pattern_is_found(method: str) -> None:
     data[0, 12:19, 12:19] = (127.5 + 127.5 * plant.permute(1, 2, 0)).byte().numpy()
     theirs = SpectrumSum.of(data).mean()
     sub = Subject(module.eval(), subject(module).normalise, PLAIN.mean, PLAIN.std, theirs)
-    made = draw(sub, layer, canvas, [Wanted(0, 1, 0)], Recipe(method, 200, 0, 1), 0)[0]
+    made = draw(sub, layer, canvas, [Wanted(0, 1, 0)], Recipe(method, 200, 0, 1), 0).pixels[0]
     y, x = canvas.y, canvas.x
     part = made[y : y + 7, x : x + 7].transpose(2, 0, 1).astype(float)
     assert np.corrcoef(part.ravel(), plant.numpy().ravel())[0, 1] >= 0.9
@@ -122,13 +122,13 @@ def test_a_row_follows_from_its_neuron_whatever_else_is_asked_for() -> None:
     canvas, sub = canvas_of(layer, 32, 32), subject(module)
     recipe = Recipe("fourier", 8, canvas.jitter, 4)
     wanted = [Wanted(channel, sign, 0) for channel in range(5) for sign in (1, -1)]
-    together = draw(sub, layer, canvas, wanted, recipe, 0)
+    together = draw(sub, layer, canvas, wanted, recipe, 0).pixels
     for row in (0, 3, 9):
-        alone = draw(sub, layer, canvas, [wanted[row]], recipe, 0)[0]
+        alone = draw(sub, layer, canvas, [wanted[row]], recipe, 0).pixels[0]
         np.testing.assert_array_equal(alone, together[row])
-    order = draw(sub, layer, canvas, wanted[::-1], recipe, 0)[::-1]
+    order = draw(sub, layer, canvas, wanted[::-1], recipe, 0).pixels[::-1]
     np.testing.assert_array_equal(order, together)
-    assert (draw(sub, layer, canvas, wanted, recipe, 1) != together).any()
+    assert (draw(sub, layer, canvas, wanted, recipe, 1).pixels != together).any()
     assert (together[0] != together[1]).any()
 
 
@@ -158,7 +158,7 @@ def test_the_response_is_that_of_the_stored_file() -> None:
     module = Convolutions()
     layer = layers_of(module)[2]
     canvas, sub = canvas_of(layer, 32, 32), subject(module)
-    made = draw(sub, layer, canvas, [Wanted(1, 1, 0), Wanted(1, -1, 0)], Recipe("fourier", 30, 0, 2), 0)
+    made = draw(sub, layer, canvas, [Wanted(1, 1, 0), Wanted(1, -1, 0)], Recipe("fourier", 30, 0, 2), 0).pixels
     stored = np.stack([files.decode(files.encode(each), 3) for each in made])
     np.testing.assert_array_equal(stored, made)
     values = respond(sub, layer, canvas, stored, 2)
@@ -234,7 +234,7 @@ def test_grey_networks_of_one_channel_have_pictures() -> None:
     canvas = canvas_of(layer, 32, 32)
     one = SpectrumSum.of(noise(3)[..., :1]).mean()
     sub = Subject(module, subject(Convolutions(), grey).normalise, grey.mean, grey.std, one)
-    made = draw(sub, layer, canvas, [Wanted(0, 1, 0), Wanted(0, -1, 0)], Recipe("fourier", 60, 0, 2), 0)
+    made = draw(sub, layer, canvas, [Wanted(0, 1, 0), Wanted(0, -1, 0)], Recipe("fourier", 60, 0, 2), 0).pixels
     assert made.shape == (2, canvas.height, canvas.width, 1)
     values = respond(sub, layer, canvas, made, 2)[:, 0]
     assert values[0] > values[1]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atlas.types import Layer
 from atlas.visualize import files, layer
 from atlas.visualize.canvas import Canvas, canvas_of
-from atlas.visualize.chunk import Neuron, chunk_size, work
+from atlas.visualize.chunk import UNREACHED, Neuron, chunk_size, work
 from atlas.visualize.features import features, judge_of, up_to
 from atlas.visualize.natural import Natural, Seen, anywhere, cut
 from atlas.visualize.neurons import Subject, respond
@@ -145,3 +145,13 @@ def test_natural_pictures_show_the_field_and_stay_in_the_image() -> None:
     places = [anywhere(canvas, inputs, [Seen(0, 0, 0)], key) for key in ("a", "a", "b")]
     np.testing.assert_array_equal(places[0], places[1])
     assert (places[0] != places[2]).any()
+
+
+def test_a_neuron_that_nothing_changes_has_no_picture() -> None:
+    module = Convolutions()
+    with torch.no_grad():
+        module.third.weight[5] = 0
+    layers = layers_of(module)
+    found = work(subject(module), layers, layers[2], canvas_of(layers[2], 32, 32), [4, 5, 6], {}, SETTINGS)
+    assert [len(neuron.pictures) for neuron in found] == [4, 0, 4]
+    assert found[1].why == UNREACHED
