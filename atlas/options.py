@@ -36,8 +36,8 @@ def option(
     `low`, `high`: range of a number, or of each number of a list. `choices`: what a text, or each of a list, may be.
     `auto`: a text that is "auto" or a whole number of that range. `several`: a list whose texts may hold commas.
     `operational`: it never changes what is made, only how. `stage`: the stage that it is about. `name`: its name for
-    people, where that is a keyword of Python. `contents`: "file" or "atlas", where the value says where one lies: its
-    contents count, not its place.
+    people, where that is a keyword of Python. `contents`: "file", "atlas" or "either", where the value says where one
+    lies: its contents count, not its place.
     """
     metadata = {
         "help": help, "low": low, "high": high, "choices": choices, "auto": auto, "several": several,

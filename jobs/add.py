@@ -48,6 +48,7 @@ def add(location: str, name: str, as_name: str | None = None, **values: Any) -> 
     if state == "sealed":
         return _sealed(sealed, part, option)
     _check_needed(stage, sealed)
+    getattr(stage.load(), "check", _no_check)(sealed, chosen)
     plan, manifest = plan_part(stage, sealed, part, folder, given)
     with lease.held(folder) as check:
         if output.check_output(folder, part, parts.ABOUT, option) == "new":
@@ -73,6 +74,10 @@ def _sealed(sealed: Sealed, part: PartPlan, option: str) -> str:
         raise SettingsError(f"{option} {found.folder.location}: {found.why}; remove that folder, then add it again")
     say(f"{found.folder.location}: this part is made already; nothing to do")
     return str(found.about["digest"])
+
+
+def _no_check(sealed: Sealed, chosen: Any) -> None:
+    """Most stages find out from what `needs` names alone whether they can be made."""
 
 
 def _check_needed(stage: Stage, sealed: Sealed) -> None:

@@ -42,7 +42,10 @@ def images(sealed: Sealed) -> pa.Table:
     ids = pa.array(np.sort(first.column("image_id").to_numpy()) if first is not None else [], pa.int64())
     table = sealed.table("images").sort_by("image_id")
     known = table.column("image_id").to_numpy()
-    table = table.take(pa.array(np.searchsorted(known, ids.to_numpy())))
+    return with_content(table.take(pa.array(np.searchsorted(known, ids.to_numpy()))))
+
+
+def with_content(table: pa.Table) -> pa.Table:
     if "content" not in table.column_names:  # format 1
         keys = table.column("key").to_pylist()
         table = table.append_column("content", pa.array([hashlib.sha256(key.encode()).digest() for key in keys]))

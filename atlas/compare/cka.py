@@ -122,4 +122,5 @@ def interval(cka: Doubles, repeats: Doubles, halved: int, images: int) -> tuple[
     The spread around the halves' own mean is narrowed by the root of how many more images were compared.
     """
     spread = np.quantile(repeats - repeats.mean(0), LEVELS, axis=0) * np.sqrt(halved / images)
-    return np.asarray(np.minimum(cka + spread[0], cka)), np.asarray(np.minimum(np.maximum(cka + spread[1], cka), 1.0))
+    high = np.maximum(np.minimum(cka + spread[1], 1.0), cka)
+    return np.asarray(np.minimum(cka + spread[0], cka)), np.asarray(high)

@@ -5,7 +5,7 @@ To add a table, write it down in the file of its family (or in a file of its own
 
 from __future__ import annotations
 
-from atlas.tables import codes, examples, images, network, neurons, relations, visualizations, words
+from atlas.tables import codes, compare, examples, images, network, neurons, relations, visualizations, words
 from atlas.tables.registry import Reference, Rule, Table
 
 TABLES: tuple[Table, ...] = (
@@ -29,6 +29,12 @@ TABLES: tuple[Table, ...] = (
     words.EMBEDDINGS,
     visualizations.VISUALIZATIONS,
     visualizations.SENSITIVITY,
+    compare.MATCHES,
+    compare.LAYERS_CKA,
+    compare.FLIPS,
+    compare.MOVED,
+    compare.CLASS_CHANGES,
+    compare.TRUST_CHANGES,
 )
 
 BY_NAME = {table.name: table for table in TABLES}

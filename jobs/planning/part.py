@@ -7,7 +7,7 @@ from typing import Any
 
 from atlas import options
 from atlas.errors import SettingsError
-from atlas.store import seal
+from atlas.store import layout, seal
 from atlas.store.files import Folder
 
 
@@ -42,7 +42,7 @@ def settings_of(given: Any) -> dict[str, Any]:
 
 
 def _contents(flag: str, place: str, kind: str) -> str:
-    if kind == "atlas":
+    if kind == "atlas" or (kind == "either" and Folder(place).exists(layout.ATLAS)):
         return str(seal.read_about(Folder(place))["digest"])
     parent, _, name = place.replace("\\", "/").rpartition("/")
     try:

@@ -9,7 +9,8 @@ To add a stage, write its file and name it here. Its module has four functions (
 
 A stage that is the driver's alone (`parallel=False`) has only the last two. Optional: `words(reports)`, a few words for
 the progress line from what the chunks of this run reported; of a part `replay(worker, count)`, `count` of its rows made
-again from the originals, as `jobs.replay.Replayed`; `named(options)`, the AS of a part that has none given.
+again from the originals, as `jobs.replay.Replayed`; `named(options)`, the AS of a part that has none given;
+`check(sealed, options)`, which raises `InputError` before anything is written.
 
 Nothing here loads torch, Ray or numpy: `help` lists the stages.
 """
@@ -89,6 +90,10 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "visualizations", "pictures made to drive neurons and classes", "jobs.stages.visualizations", "neurons",
         part=True, needs=("network", "images"), options="atlas.visualize.settings:VisualizationSettings",
+    ),
+    Stage(
+        "compare", "this atlas beside another one, or a table of answers, over shared images", "jobs.stages.compare",
+        "steps", part=True, options="atlas.compare.settings:CompareSettings", several=True,
     ),
 )  # fmt: skip
 """The stages of `build`, in their order, and after them the parts."""

@@ -39,6 +39,11 @@ _CONCEPTS = "work/words-concepts.npz"
 _SAME = 1e-9  # figures that are computed again differ by rounding at most
 
 
+def check(sealed: Sealed, settings: WordsSettings) -> None:
+    """Raises `InputError` where there is nothing to name neurons with."""
+    prepare(sealed, settings)
+
+
 def chunks(job: Job) -> Sequence[Chunk]:
     """Blocks of neurons of each layer, then shuffled orders of each pattern of ties."""
     settings: WordsSettings = job.options
