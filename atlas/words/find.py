@@ -40,6 +40,8 @@ class WordIndex:
         self.formulas: list[str] = coded.dictionary.to_pylist()
         code = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         order = np.lexsort((rows, -values[rows], code))  # formula by formula, the best first
+        self.stands: Ints = rows
+        """Rows of the table that stand against chance."""
         self._rows: Ints = rows[order]
         self._excess: Doubles = values[self._rows]
         self._starts = np.searchsorted(code[order], np.arange(len(self.formulas) + 1))

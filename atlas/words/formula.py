@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atlas.arrays import Flags, Ints
-from atlas.words.loops import OPERATIONS, Terms
 
 NAMES = ("AND", "AND NOT", "OR")
+OPERATIONS = len(NAMES)
+Terms = NDArray[np.int32]
+"""Formulas: each term is 3 * concept + operation, -1 where the formula is shorter; the first term's operation is 0."""
 _OPERATOR = re.compile(r' (AND NOT|AND|OR) (?=(?:[^"]*"[^"]*")*[^"]*$)')  # outside quotes
 _QUOTED = re.compile(r'"([^"]*)"\)*$')
 

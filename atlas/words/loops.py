@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from atlas.arrays import Doubles, Floats
 from atlas.compiled import compiled
 from atlas.words.chance import Places
+from atlas.words.formula import OPERATIONS, Terms
 from atlas.words.orders import Orders
 
-OPERATIONS = 3
 _STRIP = 256  # concepts side by side whose sums stay in the first cache
 _FIRST = 32  # candidates of the largest bounds, which are computed first
 _SLACK = np.float32(1 + 1e-5)
@@ -28,8 +28,6 @@ _ONE = np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 Bits = NDArray[np.uint64]
-Terms = NDArray[np.int32]
-"""Formulas: each term is 3 * concept + operation, -1 where the formula is shorter; the first term's operation is 0."""
 
 _inline: Callable[[Any], Any] = numba.njit(inline="always", error_model="numpy")
 _helper: Callable[[Any], Any] = numba.njit(nogil=True, error_model="numpy")

@@ -15,8 +15,7 @@ import numpy as np
 
 from atlas.arrays import Doubles, Flags, Floats, Ints
 from atlas.words import chance, measures, orders
-from atlas.words.formula import Formula
-from atlas.words.loops import OPERATIONS, Terms
+from atlas.words.formula import OPERATIONS, Formula, Terms
 from atlas.words.orders import Keys
 from atlas.words.search import Table, search
 

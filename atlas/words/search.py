@@ -15,10 +15,11 @@ import numpy as np
 
 from atlas.arrays import Doubles, Flags
 from atlas.words import loops
-from atlas.words.loops import Bits, Terms
+from atlas.words.formula import OPERATIONS, Terms
+from atlas.words.loops import Bits
 from atlas.words.orders import Orders, Pattern
 
-AND, AND_NOT, OR = range(loops.OPERATIONS)
+AND, AND_NOT, OR = range(OPERATIONS)
 
 
 @dataclass(frozen=True)
