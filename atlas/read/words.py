@@ -59,7 +59,7 @@ class Words:
 
     def find(self, q: str, most: int = 50) -> list[Named]:
         """Neurons whose words match, the best on the held-out half first."""
-        return self._rows([found.row for found in self.index.find(q, most)])
+        return self._rows(self.index.matches(q, most).tolist())
 
     def of_concept(self, concept: str, most: int) -> list[Named]:
         """Neurons that stand for a concept of exactly that name, whatever its case."""
@@ -67,7 +67,7 @@ class Words:
 
     def over_layers(self, q: str) -> list[OfLayer]:
         """Where in the network neurons' words match, in the order in which layers stand in the table."""
-        rows = np.array([found.row for found in self.index.find(q, len(self.table))], np.int64)
+        rows = self.index.matches(q, len(self.table))
         code, names = self._layers
         found = []
         for at in np.unique(code[rows]).tolist():
@@ -90,7 +90,12 @@ class Words:
 
     def channels(self, layer: str, q: str) -> list[int]:
         """Channels of a layer whose words match, the best first."""
-        return list(dict.fromkeys(n.channel for n in self.find(q, len(self.table)) if n.layer == layer))
+        code, names = self._layers
+        if layer not in names:
+            return []
+        rows = self.index.matches(q, len(self.table))
+        mine = rows[code[rows] == names.index(layer)]
+        return list(dict.fromkeys(self.table.column("channel").take(pa.array(mine)).to_pylist()))
 
     def _rows(self, rows: list[int]) -> list[Named]:
         taken = self.table.select(["layer", "channel", "side", "words", "held_out", "held_out_excess"])

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atlas.arrays import Doubles, Ints
+from atlas.arrays import Doubles, Flags, Ints
 from atlas.words.formula import affirmed
 
 LEVEL = 0.05
 """Words are found only where their false discovery rate is at most this."""
+_MANY = 4096  # rows beyond which they are not sorted
 _WORD = re.compile(r"\w+")
 
 
@@ -43,7 +44,10 @@ class WordIndex:
         self.stands: Ints = rows
         """Rows of the table that stand against chance."""
         self._rows: Ints = rows[order]
+        self._place = np.argsort(order)  # of each row that stands
         self._excess: Doubles = values[self._rows]
+        self._formula = code[order]
+        self._down = np.lexsort((self._rows, -self._excess))  # places, the best first
         self._starts = np.searchsorted(code[order], np.arange(len(self.formulas) + 1))
         self._concepts: dict[str, list[int]] = {}
         vocabulary: dict[str, set[int]] = {}
@@ -60,23 +64,27 @@ class WordIndex:
         """Names, case folded, of all concepts that stand for some neuron."""
         return sorted(self._concepts)
 
-    def find(self, q: str, most: int = 50) -> list[Found]:
-        """Neurons whose formula is `q`, or asks for a concept of that name, before those that hold all its words.
+    def matches(self, q: str, most: int) -> Ints:
+        """Rows of neurons whose formula is `q`, or asks for a concept of that name, then of those with all its words.
 
         Words match from their beginnings, whatever their case; within a group the best on the held-out half first.
         """
-        wanted = q.strip()
-        exact, named, rest = self._groups(wanted)
-        found: list[Found] = []
-        seen: set[int] = set()
-        for numbers in (exact, named, rest):
-            for place in self._best(numbers, most + len(seen)):
-                row = int(self._rows[place])
-                if row not in seen and len(found) < most:
-                    seen.add(row)
-                    formula = self.formulas[int(np.searchsorted(self._starts, place, side="right")) - 1]
-                    found.append(Found(row, formula, float(self._excess[place])))
-        return found
+        groups = [self._best(numbers, 2 * most) for numbers in self._groups(q.strip())]
+        rows = self._rows[np.concatenate(groups)]
+        first = np.sort(np.unique(rows, return_index=True)[1])[:most]
+        return np.asarray(rows[first])
+
+    def find(self, q: str, most: int = 50) -> list[Found]:
+        """The first of `matches`, each with why it was found."""
+        rows = self.matches(q, most)
+        places = self._place[np.searchsorted(self.stands, rows)]
+        formulas = np.searchsorted(self._starts, places, side="right") - 1
+        return [
+            Found(row, self.formulas[formula], excess)
+            for row, formula, excess in zip(
+                rows.tolist(), formulas.tolist(), self._excess[places].tolist(), strict=True
+            )
+        ]  # fmt: skip
 
     def rows(self, concept: str) -> Ints:
         """Rows of the table whose formula asks for the concept, the best on the held-out half first."""
@@ -93,13 +101,14 @@ class WordIndex:
             [n for n in self._concepts_of(low) if self.formulas[n].casefold() == low], np.int64
         )  # fmt: skip
         named = np.array(self._concepts.get(low, []), np.int64)
-        rest: Ints | None = None
+        rest: Flags | None = None
         for word in [word for word in _WORD.findall(low) if word not in ("and", "not", "or")]:
             start = bisect_left(self._words, word)
             stop = bisect_left(self._words, word + "\U0010ffff")
-            numbers = np.unique(np.concatenate([empty, *self._numbers[start:stop]]))
-            rest = numbers if rest is None else np.intersect1d(rest, numbers, assume_unique=True)
-        return exact, named, empty if rest is None else rest
+            held = np.zeros(len(self.formulas), bool)
+            held[np.concatenate([empty, *self._numbers[start:stop]])] = True
+            rest = held if rest is None else rest & held
+        return exact, named, empty if rest is None else np.flatnonzero(rest)
 
     def _concepts_of(self, formula: str) -> list[int]:
         names = affirmed(formula.replace(" and not ", " AND NOT ").replace(" and ", " AND ").replace(" or ", " OR "))
@@ -107,13 +116,23 @@ class WordIndex:
 
     def _best(self, numbers: Ints, most: int) -> Ints:
         """Places of the best rows of some formulas, the best first; of equals the first row."""
-        starts, stops = self._starts[numbers], np.minimum(self._starts[numbers + 1], self._starts[numbers] + most)
-        sizes = stops - starts
-        if not len(numbers) or not sizes.sum():
-            return np.empty(0, np.int64)
-        places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
-        excess = self._excess[places]
-        if len(places) > most:
-            edge = np.partition(excess, len(places) - most)[len(places) - most]
-            places = places[excess >= edge]
-        return np.asarray(places[np.lexsort((self._rows[places], -self._excess[places]))][:most])
+        sizes = self._starts[numbers + 1] - self._starts[numbers]
+        if int(sizes.sum()) > _MANY:
+            return self._best_of_many(numbers, most)
+        ends = np.cumsum(sizes)
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self._starts[numbers] - ends + sizes, sizes)
+        order = np.lexsort((self._rows[places], -self._excess[places]))
+        return np.asarray(places[order][:most])
+
+    def _best_of_many(self, numbers: Ints, most: int) -> Ints:
+        """The same by going down all rows from the best until enough are found."""
+        wanted = np.zeros(len(self.formulas), bool)
+        wanted[numbers] = True
+        found: list[Ints] = []
+        start, step, count = 0, 4 * most, 0
+        while count < most and start < len(self._down):
+            places = self._down[start : start + step]
+            found.append(places[wanted[self._formula[places]]])
+            count += len(found[-1])
+            start, step = start + step, 2 * step
+        return np.concatenate(found)[:most]

@@ -88,8 +88,13 @@ def test_a_large_index_finds_what_reading_every_row_finds() -> None:
     source = np.random.default_rng(0)
     names = [f"word{i} thing{i % 7}" for i in range(200)]
     rows = [
-        (names[i], float(e), 0.01) for i, e in zip(source.integers(0, 200, 5000), source.normal(size=5000), strict=True)
+        (names[i], float(e), 0.01) for i, e in zip(source.integers(0, 200, 9000), source.normal(size=9000), strict=True)
     ]
-    found = WordIndex(table(rows)).find("thing3", 30)
-    expected = sorted((-e, row) for row, (name, e, _) in enumerate(rows) if "thing3" in name.split())[:30]
-    assert [(-f.excess, f.row) for f in found] == expected
+    for wanted in ("thing3", "thing", "word1 thing", "w"):
+        found = WordIndex(table(rows)).find(wanted, 30)
+        expected = sorted(
+            (-e, row)
+            for row, (name, e, _) in enumerate(rows)
+            if all(any(part.startswith(word) for part in name.split()) for word in wanted.split())
+        )
+        assert [(-f.excess, f.row) for f in found] == expected[:30]
