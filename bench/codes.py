@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from atlas.tables.codes import codes
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import faiss
@@ -31,7 +33,7 @@ import pyarrow as pa
 from atlas.analyse import stage
 from atlas.codes import index
 from atlas.read.neighbours import Neighbours
-from atlas.store import layout, parquet, schema
+from atlas.store import layout, parquet
 from atlas.store.codes import Codes, unit
 from atlas.store.faiss_index import CodeIndex
 from atlas.store.files import Folder
@@ -54,8 +56,8 @@ def write(folder: Folder, blocks: Any, dimensions: int, half: bool) -> None:
             "image_id": np.arange(start, start + len(block)),
             "code": pa.FixedSizeListArray.from_arrays(values, dimensions),
         }
-        to = schema.codes(dimensions, half=half)
-        parquet.write_batches(folder, layout.part("codes", number), to, [pa.table(columns)])
+        to = codes(dimensions, half=half)
+        parquet.write_batches(folder, layout.file_of("codes", number), to, [pa.table(columns)])
         start += len(block)
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from atlas.images import manifest
+from atlas.images.content import ALL
 from atlas.images.decode import Preprocessing
 from atlas.images.feed import Decoded, Feed, Quarantined
 from atlas.network import layers, load
@@ -42,7 +43,7 @@ class Subject:
     def scanner(self, batch: int, chunk: int, feed: Feed | None = None, sampled: float = 1.0) -> Scanner:
         """A scanner of the job, with all statistics on; `sampled`: share of images that may be in the sample."""
         who = self.session
-        feed = feed or Feed(who.preprocessing, 0, 1, 2 * batch)
+        feed = feed or Feed(who.preprocessing, 0, 1, 2 * batch, 0, 0)
         settings = ScanSettings(9, batch, chunk, 0, min(int(sampled * 2**64), 2**64 - 1), False)
         return Scanner(who.module, who.layers, who.code, who.normalise, feed, settings)
 
@@ -68,8 +69,8 @@ def subject(which: tuple[str, str], crop: int | None = None) -> Subject:
 def decoded(sources: Sequence[str], preprocessing: Preprocessing, count: int) -> tuple[pa.Table, list[Decoded]]:
     """The manifest's rows and the decoded images of the first `count`."""
     rows = manifest.list_images(sources, None, count).table
-    feed = Feed(preprocessing, 0, 2, 64)
-    found: list[Decoded | Quarantined] = list(feed.images(rows, np.ones(len(rows), bool)))
+    feed = Feed(preprocessing, 0, 2, 64, 0, ALL)
+    found: list[Decoded | Quarantined] = list(feed.images(rows))
     return rows, [image for image in found if isinstance(image, Decoded)]
 
 
@@ -81,7 +82,7 @@ class Replayed:
     def __init__(self, found: list[Decoded]) -> None:
         self.found = found
 
-    def images(self, rows: pa.Table, measured: NDArray[np.bool_]) -> object:
+    def images(self, rows: pa.Table) -> object:
         return iter(self.found)
 
 

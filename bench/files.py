@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from atlas.images import decode, manifest
+from atlas.images.content import ALL
 from atlas.images.feed import Feed
 from atlas.scan.scanner import Report
 from bench.common import IMAGENET, SQUEEZENET, Side, answer, paired_seconds, report, subject
@@ -27,7 +28,7 @@ def side(which: str) -> None:
     torch.set_num_threads(1)
     who = subject(SQUEEZENET)
     rows = manifest.list_images([IMAGENET], None, COUNT).table
-    scanner = who.scanner(BATCH, COUNT, Feed(who.session.preprocessing, 0, 1, 4 * BATCH), 1 / 6)
+    scanner = who.scanner(BATCH, COUNT, Feed(who.session.preprocessing, 0, 1, 4 * BATCH, 0, ALL // 6), 1 / 6)
 
     @torch.inference_mode()
     def bare() -> None:

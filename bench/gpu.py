@@ -86,9 +86,9 @@ def measure(case: Case, root: Path, runs: int) -> tuple[float, float]:
     chosen, code = layers.layers_of(graph, ("auto",), ()), layers.code_source(graph)
     rows = list_images([str(root)]).table
     feed = Feed(
-        preprocessing, 0, case.threads, 4 * case.batch, nvjpeg.decode if case.decoder == "gpu" else decode.decode
+        preprocessing, 0, case.threads, 4 * case.batch, 0, 0, nvjpeg.decode if case.decoder == "gpu" else decode.decode
     )
-    found = [image for image in feed.images(rows, np.zeros(len(rows), bool)) if isinstance(image, Decoded)]
+    found = [image for image in feed.images(rows) if isinstance(image, Decoded)]
     settings = ScanSettings(9, case.batch, len(rows), 0, 0, False)
     in_flight = 1 if case.device.type == "cuda" else 0
     scanner = Scanner(module, chosen, (code.module, code.call), normalise, feed, settings, in_flight)
@@ -102,7 +102,7 @@ def measure(case: Case, root: Path, runs: int) -> tuple[float, float]:
             module(batch)
 
     def decoding() -> None:
-        for _ in feed.images(rows, np.zeros(len(rows), bool)):
+        for _ in feed.images(rows):
             pass
 
     def seconds(what: object) -> float:

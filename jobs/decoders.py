@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
-from numpy.typing import NDArray
 
 from atlas.images.feed import Decoded, Feed, Quarantined
 from atlas.images.manifest import stretches
@@ -29,8 +27,8 @@ PARTS = STRETCH // PART
 
 
 @ray.remote(num_cpus=1, max_retries=3, scheduling_strategy="SPREAD")  # type: ignore[untyped-decorator]
-def _decode(feed: Feed, rows: pa.Table, measured: NDArray[np.bool_]) -> Iterator[list[Decoded | Quarantined]]:
-    found = feed.images(rows, measured)
+def _decode(feed: Feed, rows: pa.Table) -> Iterator[list[Decoded | Quarantined]]:
+    found = feed.images(rows)
     while part := list(islice(found, PART)):
         yield part
 
@@ -41,16 +39,16 @@ class RemoteFeed(Feed):
 
     tasks: int = 1
 
-    def images(self, rows: pa.Table, measured: NDArray[np.bool_]) -> Iterator[Decoded | Quarantined]:
+    def images(self, rows: pa.Table) -> Iterator[Decoded | Quarantined]:
         """As `Feed.images`: the same images in the same order. Raises what a task raised."""
-        there = Feed(self.preprocessing, self.thumbnails, 1, PART, self.decoder)
+        there = replace(self._feed(), threads=1, ahead=PART)
         task: Any = _decode.options(_generator_backpressure_num_objects=PARTS)
         cuts = stretches(rows, STRETCH)
         waiting: deque[Any] = deque()
         try:
             while True:
                 for start, stop in islice(cuts, self.tasks - len(waiting)):
-                    waiting.append(task.remote(there, rows.slice(start, stop - start), measured[start:stop]))
+                    waiting.append(task.remote(there, rows.slice(start, stop - start)))
                 if not waiting:
                     return
                 for reference in waiting[0]:
@@ -62,10 +60,13 @@ class RemoteFeed(Feed):
             for generator in waiting:
                 ray.cancel(generator)
 
+    def _feed(self) -> Feed:
+        return Feed(**{f.name: getattr(self, f.name) for f in fields(Feed)})
+
 
 def remote(feed: Feed, tasks: int) -> RemoteFeed:
     """The same feed, decoded by Ray tasks."""
-    return RemoteFeed(feed.preprocessing, feed.thumbnails, feed.threads, feed.ahead, feed.decoder, tasks)
+    return RemoteFeed(**feed.__dict__, tasks=tasks)
 
 
 def _own(image: Decoded | Quarantined) -> Decoded | Quarantined:

@@ -58,6 +58,7 @@ class Job:
     gathered: Gathered = field(init=False)
     winners: pa.Table = field(init=False)
     examples: pa.Table = field(init=False)
+    explanations: pa.Table = field(init=False)
     analysed: CodesResult = field(init=False)
     digest: str = field(init=False)
 
@@ -70,7 +71,7 @@ class Job:
 
     def done(self, stage: Stage) -> set[int]:
         """Chunks of a stage whose results are there, or came with an earlier atlas."""
-        before = range(self.earlier.units) if self.earlier and stage.name == "scan" else ()
+        before = range(self.earlier.chunks) if self.earlier and stage.name == "scan" else ()
         return {*chunks.done(self.folder, stage.name), *before}
 
     @cached_property

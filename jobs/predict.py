@@ -20,9 +20,11 @@ import pyarrow as pa
 from atlas.explain import sanity
 from atlas.harvest import harvester as harvested
 from atlas.images.manifest import Manifest, read_images
-from atlas.scan import neurons, partial
+from atlas.scan import partial
+from atlas.scan import winners as winning
 from atlas.scan.fold import Fold
 from atlas.scan.partial import Partial
+from atlas.scan.references import References
 from atlas.settings import Settings
 from atlas.store import layout
 from atlas.store.files import Folder
@@ -84,10 +86,10 @@ def _measured(
             stack.callback(process.close)
         up = [process.answer() for process in processes]
         scans = _scan(plan, manifest, folder, processes[:scanning])
-        first, _ = partial.load(folder.get(layout.scan_unit(0)))
+        first, _ = partial.load(folder.get(layout.scan_chunk(0)))
         begin = time.perf_counter()
-        fold = Fold(plan.network.neurons, len(plan.data.classes), plan.settings.k)
-        fold.add(partial.load(folder.get(layout.scan_unit(0)))[0])
+        fold = Fold(plan.network.neurons, plan.settings.k)
+        fold.add(partial.load(folder.get(layout.scan_chunk(0)))[0])
         folding = time.perf_counter() - begin
         todo, winners = _todo(plan, fold, first)
         harvests, harvest_rate, pictures = _harvest(folder, todo, winners, processes[:harvesting])
@@ -154,15 +156,19 @@ def _rows(table: pa.Table, count: int, processes: int, batch: int) -> pa.Table:
 def _todo(plan: Plan, fold: Fold, first: Partial) -> tuple[Todo, pa.Table]:
     """What there is to do, and the winners of the images that were run: as many a side as the build will have."""
     settings = plan.settings
-    tables = [neurons.winners_of(fold, settings.sides)]
+    nothing = np.zeros(plan.network.neurons, np.float32)
+    references = References(nothing, nothing)
+    tables = [winning.winners_of(fold, settings.sides, references)]
     strongest = _full(fold, settings, plan.data.count)
     sample = min(settings.sample, plan.data.count)
-    spread = plan.network.neurons * min(neurons.SPREAD, sample) if "spread" in settings.sides else 0
+    spread = plan.network.neurons * min(winning.SPREAD, sample) if "spread" in settings.sides else 0
     if spread:
         start = 0
         for layer in plan.network.layers:
             part = slice(start, start + layer.channels)
-            tables.append(neurons.spread_of(first.sample.high[:, part], first.sample.image_id, start))
+            tables.append(
+                winning.spread_of(first.sample.high[:, part], first.sample.image_id, start, references.high[part])
+            )
             start += layer.channels
     todo = Todo(
         images=plan.data.count,
@@ -183,7 +189,6 @@ def _todo(plan: Plan, fold: Fold, first: Partial) -> tuple[Todo, pa.Table]:
 def _full(fold: Fold, settings: Settings, count: int) -> int:
     """Examples of sides max and min, less those of neurons whose responses were all equal."""
     m = fold.moments
-    assert m is not None
     k = min(settings.k, count)
     high = int((m.max_high != m.max_low).sum()) if "max" in settings.sides else 0
     low = int((m.min_high != m.min_low).sum()) if "min" in settings.sides else 0
@@ -225,9 +230,9 @@ def _harvest(
 
 def _sanity(folder: Folder, plan: Plan, process: Measurer) -> float:
     """Seconds a layer of the sanity check, from a few neurons of one in the middle, as many times as it looks at."""
-    if not plan.settings.projections or not folder.exists(layout.harvest_unit(0)):
+    if not plan.settings.projections or not folder.exists(layout.harvest_chunk(0)):
         return 0.0
-    examples, _ = harvested.load(folder.get(layout.harvest_unit(0)))
+    examples = harvested.load(folder.get(layout.harvest_chunk(0))).examples
     there = [layer for layer in plan.network.layers if len(sanity.choose(examples, [layer], plan.settings.seed))]
     if not there:
         return 0.0

@@ -315,7 +315,7 @@ def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Genera
     column = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), shape.dimensions)
     to = schema.codes(shape.dimensions)
     parquet.write_batches(
-        folder, layout.part("codes", 0), to, [pa.table({"image_id": images["image_id"], "code": column})]
+        folder, layout.file_of("codes", 0), to, [pa.table({"image_id": images["image_id"], "code": column})]
     )
     for number, (layer, channels) in enumerate(shape.layers):
         some = min(n, 10)
@@ -326,7 +326,7 @@ def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Genera
         }
         ids = images["image_id"].slice(0, some)
         parquet.write_batches(
-            folder, layout.part("responses", number), to,
+            folder, layout.file_of("responses", number), to,
             [pa.table({"layer": pa.array([layer] * some), "image_id": ids, **values})],
         )  # fmt: skip
     return index.build(folder, Codes(folder), shape.seed)

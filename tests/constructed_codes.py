@@ -116,7 +116,7 @@ def write_codes(
     for number, start in enumerate(range(0, max(1, len(ids)), part)):
         rows = slice(start, start + part)
         table = pa.table({"image_id": ids[rows], "code": vectors(values[rows], kind)})
-        parquet.write_batches(folder, layout.part("codes", number), schema.codes(codes.shape[1], half=half), [table])
+        parquet.write_batches(folder, layout.file_of("codes", number), schema.codes(codes.shape[1], half=half), [table])
 
 
 def _write(
@@ -157,7 +157,7 @@ def _write(
                 "min": vectors(values[sample], pa.float32()),
             }
         )
-        parquet.write_batches(folder, layout.part("responses", number), schema.responses(values.shape[1]), [table])
+        parquet.write_batches(folder, layout.file_of("responses", number), schema.responses(values.shape[1]), [table])
         for channel in range(values.shape[1]):
             for c in present:
                 of_class = values[classes == c, channel]

@@ -19,8 +19,8 @@ import pyarrow as pa
 from atlas.analyse.sample import Order, Sample
 from atlas.arrays import Doubles, Floats
 from atlas.images.properties import ANGLES, NAMES
-from atlas.store import schema
 from atlas.store.codes import Ids
+from atlas.tables.relations import PROPERTIES
 
 LEVEL = 0.05
 LEAST = 10
@@ -46,7 +46,7 @@ def find(order: Order, sample: Sample, measured: pa.Table | None) -> Association
         "correction": "Bonferroni",
     }
     if measured is None or not len(sample.image_ids):
-        return Associations(schema.PROPERTIES.empty_table(), {**about, "tests": 0, "why": "nothing was measured"})
+        return Associations(PROPERTIES.columns.empty_table(), {**about, "tests": 0, "why": "nothing was measured"})
     properties = _aligned(measured, sample.image_ids)
     found: list[tuple[npt.NDArray[np.int64], int, Doubles, Doubles, int]] = []
     for part in sample.layers():
@@ -125,7 +125,7 @@ def _p_circular(association: Doubles, n: int, stats: Any) -> Doubles:
 
 def _table(order: Order, found: list[Any], least: float) -> pa.Table:
     if not found:
-        return schema.PROPERTIES.empty_table()
+        return PROPERTIES.columns.empty_table()
     neuron = np.concatenate([rows for rows, *_ in found])
     number = np.concatenate([np.full(len(rows), which) for rows, which, *_ in found])
     association = np.concatenate([values for _, _, values, _, _ in found])
@@ -141,4 +141,4 @@ def _table(order: Order, found: list[Any], least: float) -> pa.Table:
         "n": n[sequence].astype(np.int32),
         "significant": p[sequence] < least,
     }
-    return pa.table(columns).select(schema.PROPERTIES.names)
+    return pa.table(columns).select(PROPERTIES.columns.names)

@@ -22,7 +22,7 @@ MEASURES = ("selectivity", "purity", "closeness")
 
 
 def compare(sample: Sample, near: Floats, classes: Ids, seed: int) -> dict[str, dict[str, float | None]]:
-    """By layer, the medians over its neurons and over as many random directions, as `schema.AXIS` names them.
+    """By layer, the medians over its neurons and over as many random directions: values of the column `axis`.
 
     `near`: codes of the sample's images (images, dimensions) of unit length; `classes`: their class, -1 for none.
     Directions that do not vary are left out; a measure without any is None, as are class measures of fewer than two

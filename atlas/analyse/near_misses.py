@@ -8,8 +8,8 @@ import pyarrow as pa
 from atlas.analyse.sample import Order, Sample
 from atlas.analyse.similar import cosines, largest, rank_within
 from atlas.arrays import Flags, Floats
-from atlas.store import schema
 from atlas.store.codes import Codes, unit
+from atlas.tables.relations import NEAR_MISSES
 
 TOP = 10
 
@@ -35,7 +35,7 @@ def find(codes: Codes, order: Order, sample: Sample, vectors: Floats, defined: F
         row, image, value = largest(similar, TOP)
         pieces.append((rows[rows_here[row]], part.image_ids[image], value, responses[row, image]))
     if not pieces:
-        return schema.NEAR_MISSES.empty_table()
+        return NEAR_MISSES.columns.empty_table()
     neuron, image_id, similarity, response = (np.concatenate(column) for column in zip(*pieces, strict=True))
     sequence = np.argsort(neuron, kind="stable")
     columns = {
@@ -45,4 +45,4 @@ def find(codes: Codes, order: Order, sample: Sample, vectors: Floats, defined: F
         "similarity": similarity[sequence].astype(np.float32),
         "response": response[sequence].astype(np.float32),
     }
-    return pa.table(columns).select(schema.NEAR_MISSES.names)
+    return pa.table(columns).select(NEAR_MISSES.columns.names)

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from atlas.analyse.sample import Order, Rows, Sample
 from atlas.arrays import Flags, Floats
-from atlas.store import schema
 from atlas.store.codes import unit
+from atlas.tables.relations import SIMILAR
 
 TOP = 10
 BY = ("code", "classes", "responses")
@@ -113,4 +113,4 @@ def table(order: Order, found: dict[str, tuple[Rows, Rows, Floats]]) -> pa.Table
         "by": by,
         "similarity": values[sequence],
     }
-    return pa.table(columns).select(schema.SIMILAR.names)
+    return pa.table(columns).select(SIMILAR.columns.names)

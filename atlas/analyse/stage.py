@@ -29,7 +29,7 @@ class CodesResult:
 
     neurons     the table given, with `vector`
     examples    the table given, with `duplicate_of`
-    axis        by layer, the value of its `axis` column (`schema.AXIS`)
+    axis        by layer, the value of its `axis` column (`atlas.tables.network.AXIS`)
     index       kind, parameters, recall, checksums: `index` of atlas.json
     map         what was mapped, and how well: `map` of atlas.json
     compared    thresholds and counts behind near_misses, properties and duplicate_of, and the axes in words

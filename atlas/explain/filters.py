@@ -35,8 +35,8 @@ from atlas.network.candidates import find_candidates
 from atlas.network.graph import Graph, Node, trace
 from atlas.network.layers import example
 from atlas.network.norms import BATCH_NORMS
-from atlas.store import schema
 from atlas.store.pictures import PackWriter, Picture, missing
+from atlas.tables.network import FILTERS
 from atlas.types import Layer
 
 LONGEST = 64
@@ -60,7 +60,7 @@ class Filters:
 
 
 def filter_rows(module: nn.Module, layers: Sequence[Layer], pack: PackWriter, longest: int, crop: int) -> pa.Table:
-    """The rows of `schema.FILTERS`; their pictures go into `pack`, `longest` pixels on the longer side.
+    """The rows of the table `filters`; their pictures go into `pack`, `longest` pixels on the longer side.
 
     `crop`: side of the network's input. The network is left as it was.
     """
@@ -77,7 +77,7 @@ def filter_rows(module: nn.Module, layers: Sequence[Layer], pack: PackWriter, lo
     for layer, kernel in kernels.find_kernels(graph, [layer for layer in layers if layer.name not in first]):
         for channel, weights in enumerate(kernel):
             rows.append(_row(layer, channel, KERNEL, kernels.drawn(weights, longest), pack))
-    return pa.Table.from_pylist(rows, schema=schema.FILTERS)
+    return pa.Table.from_pylist(rows, schema=FILTERS.columns)
 
 
 def _row(layer: Layer, channel: int, kind: str, drawn: draw.Drawn | None, pack: PackWriter) -> dict[str, object]:

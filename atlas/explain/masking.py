@@ -3,9 +3,11 @@
 The fifth of the field's pixels (inside the image) that the picture marks most is kept alone, and replaced alone, by the
 data's mean colour, and the response at the same position is asked for again:
 
-    keeps = (r(only the marked) − r₀) / (r − r₀)        loses = (r − r(all but the marked)) / (r − r₀)
+    sufficiency = (r(only the marked) − r₀) / (r − r₀)
+    comprehensiveness = (r − r(all but the marked)) / (r − r₀)
 
-with r the response, r₀ that of a field of mean colour everywhere. Beside them the same for the same mask shifted
+with r the response and r₀ the neuron's reference: 0 where a rectifier follows, else its median response (DeYoung et al.
+2020 have the two names). Beside them the same for the same mask shifted
 cyclically by a seeded offset: what any mask of that size and shape would give. Not clipped. Deviation from Petsiuk et
 al.: one share of the pixels instead of the area under the curve over all, and the mean colour instead of a blur.
 """
@@ -21,15 +23,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from atlas.explain.aligned import Crop, Geometry, Images
 from atlas.explain.backward import Example, Projected, Responses, as_in_a_run, batches, rows_for
+from atlas.tables.columns import MEASURES
 from atlas.types import Layer
 
 SHARE = 0.2
 """Share of the field's pixels inside the image that is kept, or replaced."""
-MEASURES = ("keeps", "loses", "keeps_random", "loses_random")
 
 Mask = NDArray[np.bool_]
 Evidence = dict[str, float]
@@ -80,37 +82,34 @@ class Marked:
 
     example: Example
     response: float
+    reference: float
     masks: Mapping[str, Mask]
     token: str
 
 
-def mark(projected: Projected, example: Example, height: int, width: int, token: str) -> Marked:
+def mark(projected: Projected, example: Example, reference: float, height: int, width: int, token: str) -> Marked:
     """What the maps of one example mark; kinds whose map is 0 everywhere mark nothing and are left out."""
     rows, columns, _, _ = projected.crop.inside(height, width)
     masks = {
         kind: strongest(marks(values[:, rows, columns])) for kind, values in projected.maps.items() if values.any()
     }
-    return Marked(example, projected.response, masks, token)
+    return Marked(example, projected.response, reference, masks, token)
 
 
 def test(
     module: nn.Module, layer: Layer, geometry: Geometry, images: Images, marked: Sequence[Marked], batch_size: int,
     seed: int,
 ) -> list[dict[str, Evidence | None]]:  # fmt: skip
-    """For each of `marked` its evidence a kind (`MEASURES`); None where r is not beyond r₀ (side min: not below)."""
+    """For each of `marked` its evidence a kind (`MEASURES`); None where r is not above r₀ (side min: below)."""
     found: list[dict[str, Evidence | None]] = [{} for _ in marked]
     with as_in_a_run(module), Responses(module, layer) as responses:
         groups = batches(((i, m.example) for i, m in enumerate(marked)), geometry, batch_size)
-        nothing: dict[tuple[int, int], Tensor] = {}
         for group in groups:
             values = _answers(responses, images, [(marked[i], crop) for i, _, crop in group], batch_size, seed)
-            for (index, example, crop), answers in zip(group, values, strict=True):
-                shape = (crop.height, crop.width)
-                if shape not in nothing:
-                    nothing[shape] = responses.maps(torch.zeros_like(images.cut([(example.image, crop)], 1)))[0]
-                r0 = float(nothing[shape][example.channel, crop.y, crop.x])
+            for (index, example, _), answers in zip(group, values, strict=True):
+                this = marked[index]
                 found[index] = {
-                    kind: _evidence(marked[index].response, r0, each, example.sign) for kind, each in answers.items()
+                    kind: _evidence(this.response, this.reference, each, example.sign) for kind, each in answers.items()
                 }
     return found
 
@@ -121,8 +120,8 @@ test.__test__ = False  # type: ignore[attr-defined]  # not for pytest to collect
 def _evidence(r: float, r0: float, answers: Sequence[float], sign: int) -> Evidence | None:
     if sign * (r - r0) <= 0:
         return None
-    keeps, without, keeps_random, without_random = answers
-    parts = (keeps - r0, r - without, keeps_random - r0, r - without_random)
+    alone, without, alone_random, without_random = answers
+    parts = (alone - r0, r - without, alone_random - r0, r - without_random)
     return {name: part / (r - r0) for name, part in zip(MEASURES, parts, strict=True)}
 
 
@@ -172,5 +171,6 @@ def trust(rows: Sequence[Mapping[str, float] | None]) -> dict[str, float | int] 
     if not there:
         return None
     middle = {name: float(np.median([row[name] for row in there])) for name in MEASURES}
-    beyond = (middle["keeps"] - middle["keeps_random"]) + (middle["loses"] - middle["loses_random"])
+    sufficiency, comprehensiveness, sufficiency_random, comprehensiveness_random = (middle[name] for name in MEASURES)
+    beyond = (sufficiency - sufficiency_random) + (comprehensiveness - comprehensiveness_random)
     return {**middle, "score": beyond / 2, "n": len(there)}

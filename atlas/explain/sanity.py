@@ -26,6 +26,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ from atlas.explain.backward import Example, project_examples
 from atlas.explain.prepared import Prepared, prepare
 from atlas.explain.similarity import MEASURES, Picture, compare
 from atlas.images import decode
-from atlas.store import schema
+from atlas.tables.network import SANITY
 from atlas.types import Layer
 
 RANDOMISED = ("own", "cascade", "all")
@@ -47,17 +48,17 @@ which they keep much; below, they are other pictures."""
 
 
 def choose(examples: pa.Table, layers: Sequence[Layer], seed: int, per_layer: int = NEURONS) -> pa.Table:
-    """The examples to be drawn again: of `per_layer` random neurons a layer the strongest, if its response is above 0.
+    """The examples to be drawn again: of `per_layer` random neurons a layer the strongest, if it is driven.
 
-    `examples` by `schema.EXAMPLES`, in any order. The neurons are those with the smallest hashes of (seed, layer,
+    `examples` by the table `examples`, in any order. The neurons are those with the smallest hashes of (seed, layer,
     channel); the rows come by layer, then by channel.
     """
     side, rank = examples.column("side").to_pylist(), examples.column("rank").to_pylist()
     names, channels = examples.column("layer").to_pylist(), examples.column("channel").to_pylist()
-    response = examples.column("response").to_pylist()
+    driven = pc.greater(examples.column("response"), examples.column("reference")).to_pylist()
     first: dict[str, list[tuple[bytes, int, int]]] = {layer.name: [] for layer in layers}
     for row in range(len(examples)):
-        if side[row] == "max" and rank[row] == 0 and response[row] > 0 and names[row] in first:
+        if side[row] == "max" and rank[row] == 0 and driven[row] and names[row] in first:
             first[names[row]].append((_hash(seed, names[row], channels[row]), channels[row], row))
     rows = [row for found in first.values() for _, row in sorted(each[1:] for each in sorted(found)[:per_layer])]
     return examples.take(pa.array(rows, pa.int64()))
@@ -76,7 +77,7 @@ def sanity_rows(
     module: nn.Module, layers: Sequence[Layer], chosen: pa.Table, image_ids: Sequence[int], images: Images,
     kinds: Sequence[str], batch_size: int, seed: int,
 ) -> pa.Table:  # fmt: skip
-    """The rows of `schema.SANITY`: medians over the chosen neurons of how alike pictures are before and after.
+    """The rows of the table `sanity`: medians over the chosen neurons of how alike pictures are before and after.
 
     `image_ids` (M,) names the rows of `images`. Kinds that are not defined for a layer, and layers whose field is one
     pixel or whose pictures are empty, have no rows. The network's weights are put back bit for bit, also after an
@@ -115,7 +116,7 @@ def sanity_rows(
         for layer in tested for kind in kinds for how in RANDOMISED
         if (each := found.get((layer.name, kind, how))) for measure in MEASURES
     ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=schema.SANITY)
+    return pa.Table.from_pylist(rows, schema=SANITY.columns)
 
 
 def _pictures(
@@ -172,7 +173,7 @@ def _hash(*parts: object) -> bytes:
 
 
 def words(table: pa.Table) -> list[str]:
-    """A sentence a kind, of `schema.SANITY`: whether its pictures tell of this network, by `SAME` and `ALIKE`."""
+    """A sentence a kind, of the table `sanity`: whether its pictures tell of this network, by `SAME` and `ALIKE`."""
     lines = []
     for kind in dict.fromkeys(table.column("kind").to_pylist()):
         found = {how: _middle(table, kind, how) for how in RANDOMISED}

@@ -5,56 +5,83 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from atlas.explain.kinds import BY_NAME
 from atlas.explain.masking import trust
-from atlas.store import schema
-from atlas.types import PROJECTIONS, Neuron
+from atlas.tables.columns import MEASURES
+from atlas.tables.examples import TRUST
 
-Trust = dict[str, dict[str, Any] | None]
-"""By kind of picture, a value of `schema.TRUST`."""
-
-
-def by_neuron(examples: pa.Table) -> dict[Neuron, Trust]:
-    """Medians over the examples of each neuron that have evidence."""
-    columns = examples.select(["layer", "channel", "evidence"])
-    rows: dict[Neuron, list[Mapping[str, Any]]] = {}
-    for row in columns.filter(columns.column("evidence").is_valid()).to_pylist():
-        rows.setdefault(Neuron(row["layer"], row["channel"]), []).append(row["evidence"])
-    return {neuron: _each_kind(found) for neuron, found in rows.items()}
+Row = dict[str, Any]
 
 
-def by_layer(neurons: Mapping[Neuron, Trust]) -> dict[str, Trust]:
-    """Medians over the neurons of each layer."""
-    rows: dict[str, list[Trust]] = {}
-    for neuron, found in neurons.items():
-        rows.setdefault(neuron.layer, []).append(found)
-    return {layer: _each_kind(found) for layer, found in rows.items()}
+def trust_rows(explanations: pa.Table, layers: Sequence[str]) -> pa.Table:
+    """The rows by the table `trust`: medians over the examples of each neuron, and over the neurons of each layer.
+
+    `explanations`: in the order of the table; `layers`: the names of all layers, in their order. Layer by layer, the
+    layer's own rows first.
+    """
+    rows: list[Row] = []
+    neurons = _by_neuron(explanations)
+    for layer in layers:
+        mine = [row for row in neurons if row["layer"] == layer]
+        for kind in dict.fromkeys(row["kind"] for row in mine):
+            found = trust([row for row in mine if row["kind"] == kind])
+            rows.append({"layer": layer, "channel": None, "kind": kind, **(found or {})})
+        rows += mine
+    return pa.Table.from_pylist(rows, schema=TRUST.columns)
 
 
-def _each_kind(rows: Sequence[Mapping[str, Any]]) -> Trust:
-    return {kind: trust([row.get(kind) for row in rows]) for kind in PROJECTIONS}
+def _by_neuron(explanations: pa.Table) -> list[Row]:
+    tested = explanations.filter(pc.is_valid(explanations.column(MEASURES[0])))
+    groups: dict[tuple[str, int, str], list[Mapping[str, float]]] = {}
+    for row in tested.select(["layer", "channel", "kind", *MEASURES]).to_pylist():
+        groups.setdefault((row["layer"], row["channel"], row["kind"]), []).append(row)
+    return [
+        {"layer": layer, "channel": channel, "kind": kind, **(trust(found) or {})}
+        for (layer, channel, kind), found in groups.items()
+    ]
 
 
-def with_trust(neurons: pa.Table, found: Mapping[Neuron, Trust]) -> pa.Table:
-    """The neurons' table with its column `trust` filled."""
-    names = zip(neurons.column("layer").to_pylist(), neurons.column("channel").to_pylist(), strict=True)
-    column = pa.array([found.get(Neuron(*name)) for name in names], schema.TRUSTS)
-    return neurons.set_column(neurons.schema.get_field_index("trust"), schema.NEURONS.field("trust"), column)
+def words(table: pa.Table, layers: int, neurons: int) -> list[str]:
+    """One sentence a kind, of the table `trust`: what the marked fifth of the field is worth, beside a random fifth.
 
-
-def words(found: Mapping[Neuron, Trust]) -> list[str]:
-    """One sentence a kind: what the marked fifth of the field is worth, beside a random fifth."""
+    Each says over how many of the `layers` and `neurons` it is: kinds are not defined for every layer, and can be
+    compared only where both are.
+    """
+    rows = table.filter(pc.is_valid(table.column("channel")))
     lines = []
-    for kind in PROJECTIONS:
-        middle = trust([each[kind] for each in found.values() if each.get(kind)])
-        if middle:
-            lines.append(
-                f"{kind}: the fifth of the field that it marks keeps {_percent(middle['keeps'])} of the response alone "
-                f"(a random fifth {_percent(middle['keeps_random'])}); without it {_percent(middle['loses'])} is lost "
-                f"(random: {_percent(middle['loses_random'])})"
-            )
-    return lines
+    for kind in dict.fromkeys(rows.column("kind").to_pylist()):
+        of_kind = rows.filter(pc.equal(rows.column("kind"), kind))
+        middle = {name: float(np.median(of_kind.column(name).to_numpy())) for name in MEASURES}
+        where = len(set(of_kind.column("layer").to_pylist()))
+        lines.append(
+            f"{kind}: the fifth of the field that it marks keeps {_percent(middle['sufficiency'])} of the response "
+            f"alone (a random fifth {_percent(middle['sufficiency_random'])}); without it "
+            f"{_percent(middle['comprehensiveness'])} is lost (random: "
+            f"{_percent(middle['comprehensiveness_random'])}); over {len(of_kind):,} of {neurons:,} neurons "
+            f"in {where} of {layers} layers"
+        )
+    return [*lines, *_compared(rows)]
+
+
+def _compared(rows: pa.Table) -> list[str]:
+    """Scores of all tested kinds side by side, over the neurons for which each of them is defined."""
+    by_kind: dict[str, dict[tuple[str, int], float]] = {}
+    for row in rows.select(["layer", "channel", "kind", "score"]).to_pylist():
+        by_kind.setdefault(row["kind"], {})[row["layer"], row["channel"]] = row["score"]
+    if len(by_kind) < 2:
+        return []
+    common = sorted(set.intersection(*(set(found) for found in by_kind.values())))
+    if not common:
+        return ["no neuron has all kinds of picture: their shares are not to be compared"]
+    scores = ", ".join(
+        f"{BY_NAME[kind].label if kind in BY_NAME else kind} {np.median([found[n] for n in common]):.2f}"
+        for kind, found in by_kind.items()
+    )
+    return [f"beyond chance, over the {len(common):,} neurons that have all of these kinds: {scores}"]
 
 
 def _percent(share: float) -> str:

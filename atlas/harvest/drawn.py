@@ -1,4 +1,4 @@
-"""The projections of a unit's examples and their evidence, layer by layer, drawn on the box of the crop."""
+"""The projections of a chunk's examples and their evidence, layer by layer, drawn on the box of the crop."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def project_found(
 ) -> None:
     """Draws the examples into the pack and tests the strongest; where a picture cannot be, the row says why.
 
-    `known` keeps what was prepared a layer, by its number, from one unit to the next.
+    `known` keeps what was prepared a layer, by its number, from one chunk to the next.
     """
     rows, known = _drawable(found, settings), {} if known is None else known
     sides = found.side
@@ -80,10 +80,11 @@ def project_found(
             row = int(of_layer[each.index])
             example = examples[each.index]
             for kind, drawn in pictures.items():
-                found.pictures[kind][row] = _stored(pack, found.member(kind, row, draw.ENDING), drawn, example.sign)
+                found.explain(kind, row, _stored(pack, found.member(kind, row, draw.ENDING), drawn, example.sign))
             if found.rank[row] < settings.evidence and sides[row] != "spread":  # a spread has no strongest
                 token = found.member("evidence", row, "mask")
-                marked[row] = masking.mark(each, example, images.height, images.width, token)
+                reference = float(found.reference[row])
+                marked[row] = masking.mark(each, example, reference, images.height, images.width, token)
         tested = masking.test(module, layer, where, images, list(marked.values()), settings.batch_size, settings.seed)
         for row, answer in zip(marked, tested, strict=True):
             found.evidence[row] = answer
@@ -92,19 +93,18 @@ def project_found(
 def _refuse(found: Found, rows: Ints, why: str | None, kinds: Sequence[str]) -> None:
     for kind in kinds:
         for row in rows.tolist():
-            found.pictures[kind][row] = missing(why or "")
+            found.explain(kind, row, missing(why or ""))
 
 
 def _drawable(found: Found, settings: ProjectionSettings) -> Ints:
-    """Rows of the examples that are drawn; a response of the wrong sign has nothing that drove it."""
+    """Rows of the examples that are drawn; one that is not driven has nothing to show."""
     wanted = np.array([side in settings.sides for side in found.side], bool)
-    driven = np.where(found.lowest, found.response < 0, found.response > 0)
-    for row in np.flatnonzero(wanted & ~driven).tolist():
-        side = "below" if found.lowest[row] else "above"
-        why = f"the response is {found.response[row]:.4g}, not {side} 0: nothing in the image drives the neuron there"
+    for kind in settings.shown:
+        found.explanations.setdefault(kind, {})  # in this order
+    for row in np.flatnonzero(wanted & ~found.driven).tolist():
         for kind in settings.shown:
-            found.pictures[kind][row] = missing(why)
-    return np.flatnonzero(wanted & driven) if settings.kinds else np.zeros(0, np.int64)
+            found.explain(kind, row, missing(found.why_not(row)))
+    return np.flatnonzero(wanted & found.driven) if settings.kinds else np.zeros(0, np.int64)
 
 
 def _example(found: Found, row: int) -> Example:

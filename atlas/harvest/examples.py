@@ -1,8 +1,8 @@
-"""The examples of a unit while they are harvested: numbers as arrays, pictures as they are cut and drawn."""
+"""The examples of a chunk while they are harvested: numbers as arrays, pictures as they are cut and drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,18 +10,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from atlas.arrays import Floats, Ints
-from atlas.store import schema
+from atlas.arrays import Flags, Floats, Ints
+from atlas.explain.masking import Evidence
+from atlas.network.recorder import cell
 from atlas.store.pictures import Picture, missing
+from atlas.tables.columns import EDGES
+from atlas.tables.examples import EXAMPLES, EXPLANATIONS
 from atlas.types import Box, Layer, Placement
-
-_EDGES = ("left", "top", "right", "bottom")
-NOT_ASKED = "not asked for"
 
 
 @dataclass
 class Found:
-    """E examples. `number` (E,) is the place of the layer among `layers`; `image` (E,) the row of the unit's images."""
+    """E examples. `number` (E,) is the place of the layer among `layers`; `image` (E,) the row of the chunk's images.
+
+    `reference` (E,): what the response is measured from.
+    """
 
     layers: Sequence[Layer]
     winners: pa.Table
@@ -32,22 +35,41 @@ class Found:
     side: list[str]
     rank: Ints
     response: Floats
+    reference: Floats
     y: NDArray[np.int32] = field(init=False)
     x: NDArray[np.int32] = field(init=False)
-    pictures: dict[str, list[Picture]] = field(init=False)
-    evidence: list[dict[str, Any] | None] = field(init=False)
+    crops: list[Picture] = field(init=False)
+    explanations: dict[str, dict[int, Picture]] = field(init=False, default_factory=dict)
+    """By kind of picture, then by row: a picture, or why there is none."""
+    evidence: dict[int, Mapping[str, Evidence | None]] = field(init=False, default_factory=dict)
+    """By row, then by kind."""
     done: int = field(init=False, default=0)
     """Examples that want no more pictures, for the progress line."""
 
     def __post_init__(self) -> None:
         count = len(self.number)
         self.y, self.x = np.zeros(count, np.int32), np.zeros(count, np.int32)
-        kinds = [f.name for f in schema.EXAMPLES if f.type == schema.PICTURE]
-        self.pictures = {kind: [missing(NOT_ASKED)] * count for kind in kinds}
-        self.evidence = [None] * count
+        self.crops = [missing("the crop is still to be cut")] * count
 
     def __len__(self) -> int:
         return len(self.number)
+
+    @property
+    def driven(self) -> Flags:
+        """Which examples have something to explain: a response beyond its reference."""
+        return np.where(self.lowest, self.response < self.reference, self.response > self.reference)
+
+    def why_not(self, row: int) -> str:
+        """Why an example that is not driven has no picture."""
+        side = "below" if self.lowest[row] else "above"
+        reference = float(self.reference[row])
+        named = "0" if reference == 0 else f"its reference {reference:.4g}"
+        response = f"{self.response[row]:.4g}"
+        return f"the response is {response}, not {side} {named}: nothing in the image drives the neuron there"
+
+    def explain(self, kind: str, row: int, picture: Picture) -> None:
+        """Keeps a picture of an example, or why there is none."""
+        self.explanations.setdefault(kind, {})[row] = picture
 
     def layer(self, row: int) -> Layer:
         return self.layers[int(self.number[row])]
@@ -61,9 +83,11 @@ class Found:
         neuron = f"{self.layer(row).index:03d}-{self.channel[row]:05d}"
         return f"{kind}-{neuron}-{self.side[row]}-{self.rank[row]:02d}.{ending}"
 
-    def table(self, placements: Sequence[Placement]) -> pa.Table:
-        """The rows by `schema.EXAMPLES`; `placements` of the unit's images."""
+    def table(self, placements: Sequence[Placement], height: int, width: int) -> pa.Table:
+        """The rows by the table `examples`, and `reference`; `placements` of the chunk's images, `height` and `width`
+        of the network's input."""
         boxes = [self.box(row) for row in range(len(self))]
+        cells = [cell(self.layer(row), int(self.y[row]), int(self.x[row]), height, width) for row in range(len(self))]
         stored = [placements[i].to_stored(box) for i, box in zip(self.image, boxes, strict=True)]
         columns: dict[str, Any] = {
             "layer": [self.layers[i].name for i in self.number],
@@ -74,17 +98,36 @@ class Found:
             "response": self.winners.column("response").combine_chunks(),
             "y": self.y,
             "x": self.x,
-            **{f"field_{edge}": [int(getattr(box, edge)) for box in boxes] for edge in _EDGES},
-            **{f"image_{edge}": [float(getattr(box, edge)) for box in stored] for edge in _EDGES},
-            **self.pictures,
-            "evidence": self.evidence,
+            **{f"field_{edge}": [int(getattr(box, edge)) for box in boxes] for edge in EDGES},
+            **{f"cell_{edge}": [float(getattr(each, edge)) for each in cells] for edge in EDGES},
+            **{f"image_{edge}": [float(getattr(box, edge)) for box in stored] for edge in EDGES},
+            "crop": self.crops,
             "duplicate_of": [None] * len(self),
         }
-        return pa.table([pa.array(columns[f.name], f.type) for f in schema.EXAMPLES], schema=schema.EXAMPLES)
+        table = pa.table([pa.array(columns[f.name], f.type) for f in EXAMPLES.columns], schema=EXAMPLES.columns)
+        return table.append_column("reference", pa.array(self.reference))
+
+    def explained(self) -> pa.Table:
+        """The rows by the table `explanations`: by example, then in the order of the kinds."""
+        rows = []
+        for row in range(len(self)):
+            tested = self.evidence.get(row, {})
+            for kind in self.explanations:
+                if row in self.explanations[kind]:
+                    name = {
+                        "layer": self.layer(row).name,
+                        "channel": int(self.channel[row]),
+                        "side": self.side[row],
+                        "rank": int(self.rank[row]),
+                        "kind": kind,
+                        "picture": self.explanations[kind][row],
+                    }
+                    rows.append({**name, **(tested.get(kind) or {})})
+        return pa.Table.from_pylist(rows, schema=EXPLANATIONS.columns)
 
 
 def find(layers: Sequence[Layer], winners: pa.Table, image_ids: Ints) -> Found:
-    """The unit's winners, not yet placed; `image_ids` ascends."""
+    """The chunk's winners, not yet placed; `image_ids` ascends."""
     neuron = winners.column("neuron").to_numpy().astype(np.int64)
     first = np.concatenate([[0], np.cumsum([layer.channels for layer in layers])])
     side = winners.column("side").to_pylist()
@@ -99,4 +142,5 @@ def find(layers: Sequence[Layer], winners: pa.Table, image_ids: Ints) -> Found:
         side,
         winners.column("rank").to_numpy().astype(np.int64),
         winners.column("response").to_numpy(),
+        winners.column("reference").to_numpy(),
     )

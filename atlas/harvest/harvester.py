@@ -1,4 +1,4 @@
-"""Harvesting one unit of winners: their images once more, cut to the field and drawn back into the image."""
+"""Harvesting one chunk of winners: their images once more, cut to the field and drawn back into the image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,9 +29,10 @@ from atlas.images import decode
 from atlas.images.decode import Preprocessing
 from atlas.images.manifest import read_images
 from atlas.network.normalise import Normalise
-from atlas.store import layout, schema
+from atlas.store import layout
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter, Picture
+from atlas.tables.columns import PICTURE
 from atlas.types import Layer, Placement
 
 FRAME = 512
@@ -50,9 +52,9 @@ class HarvestSettings:
 
 @dataclass
 class HarvestReport:
-    """What a unit cost, in seconds of wall time."""
+    """What a chunk cost, in seconds of wall time."""
 
-    unit: int
+    chunk: int
     images: int = 0
     examples: int = 0
     seconds: float = 0.0
@@ -61,7 +63,7 @@ class HarvestReport:
 
 @dataclass(frozen=True)
 class Group:
-    """Winners' images of one call of the network, and their `rows` among the unit's images."""
+    """Winners' images of one call of the network, and their `rows` among the chunk's images."""
 
     rows: Ints
     slots: Ints
@@ -70,7 +72,7 @@ class Group:
 
 @dataclass
 class Harvester:
-    """Harvests units, one after another, on one device."""
+    """Harvests chunks, one after another, on one device."""
 
     module: nn.Module
     layers: Sequence[Layer]
@@ -88,7 +90,7 @@ class Harvester:
 
     @property
     def done(self) -> int:
-        """Examples done so far in the unit at hand."""
+        """Examples done so far in the chunk at hand."""
         return self._found.done if self._found else 0
 
     def harvest(self, folder: Folder, number: int, rows: pa.Table, winners: pa.Table) -> HarvestReport:
@@ -105,8 +107,9 @@ class Harvester:
                 project_found(self.module, found, images, self.settings.projections, pack, pool, self._known)
                 occlude_found(self.module, found, images, self.settings.occlusion, pack, self._known)
             pack.close()
-        body = _serialised(found.table(placements), image_ids, frames)
-        folder.put(layout.harvest_unit(number), body)
+        crop = self.preprocessing.crop
+        body = _serialised(found.table(placements, crop, crop), found.explained(), image_ids, frames)
+        folder.put(layout.harvest_chunk(number), body)
         return HarvestReport(number, len(rows), len(winners), time.perf_counter() - start, len(body))
 
     def _cut(
@@ -129,11 +132,11 @@ class Harvester:
             images = dict(zip(group.rows.tolist(), group.images, strict=True))
             cut = pool.map(partial(self._crop, found, images, placements), examples.tolist())
             for example, body in zip(examples.tolist(), cut, strict=True):
-                found.pictures["crop"][example] = pack.add(found.member("crop", example, "jpg"), body)
+                found.crops[example] = pack.add(found.member("crop", example, "jpg"), body)
         return placements, pixels, frames
 
     def _groups(self, rows: pa.Table, pool: ThreadPoolExecutor) -> Iterator[Group]:
-        """The unit's images, each in the slot in which it was scanned, so that its response is the same again."""
+        """The chunk's images, each in the slot in which it was scanned, so that its response is the same again."""
         waiting: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
         for row, (image_id, body) in enumerate(read_images(rows)):
             if isinstance(body, ImageError):
@@ -161,18 +164,25 @@ class Harvester:
         return crops.encode(crops.cut(images[row], placements[row].to_stored(found.box(example)), shape, self.fill))
 
 
-def _serialised(examples: pa.Table, image_ids: Ints, frames: list[Picture]) -> bytes:
-    """Examples and frames, as two Arrow streams one after the other."""
+def _serialised(examples: pa.Table, explanations: pa.Table, image_ids: Ints, frames: list[Picture]) -> bytes:
+    """Examples, explanations and frames, as Arrow streams one after the other."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, examples.schema) as writer:
-        writer.write_table(examples)
-    table = pa.table({"image_id": image_ids, "picture": pa.array(frames, schema.PICTURE)})
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+    for table in (examples, explanations, pa.table({"image_id": image_ids, "picture": pa.array(frames, PICTURE)})):
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
     return bytes(sink.getvalue())
 
 
-def load(body: bytes) -> tuple[pa.Table, pa.Table]:
-    """The examples and the frames (image_id, picture) of a harvested unit."""
+class Harvested(NamedTuple):
+    """What chunks of the harvest say: tables by `examples` (and `reference`), by `explanations`, and the frames
+    (image_id, picture)."""
+
+    examples: pa.Table
+    explanations: pa.Table
+    frames: pa.Table
+
+
+def load(body: bytes) -> Harvested:
+    """What a harvested chunk says."""
     stream = pa.BufferReader(body)
-    return pa.ipc.open_stream(stream).read_all(), pa.ipc.open_stream(stream).read_all()
+    return Harvested(*(pa.ipc.open_stream(stream).read_all() for _ in Harvested._fields))

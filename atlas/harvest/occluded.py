@@ -1,4 +1,4 @@
-"""The occlusion maps of a unit's strongest examples, drawn on the box of the crop."""
+"""The occlusion maps of a chunk's strongest examples, drawn on the box of the crop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def occlude_found(
     pack: PackWriter,
     known: dict[int, Prepared] | None = None,
 ) -> None:
-    """Draws the occlusion maps of a unit's examples into the pack; where none can be, the row says why.
+    """Draws the occlusion maps of a chunk's examples into the pack; where none can be, the row says why.
 
     `known` keeps what was prepared a layer, by its number; `atlas.harvest.drawn.project_found` fills the same.
     """
@@ -59,11 +59,12 @@ def occlude_found(
             row = of_layer[each.index]
             values = falls(each, _sign(found, row), images.height, images.width)
             drawn = draw_falls(values, each.response, shape)
-            found.pictures["occlusion"][row] = (
+            picture = (
                 missing(WHY_NOTHING)
                 if drawn is None
                 else pack.add(found.member("occlusion", row, draw.ENDING), drawn.body, scale=drawn.scale)
             )
+            found.explain("occlusion", row, picture)
 
 
 def _sign(found: Found, row: int) -> int:
@@ -71,13 +72,9 @@ def _sign(found: Found, row: int) -> int:
 
 
 def _drawable(found: Found, settings: OcclusionSettings) -> Ints:
-    """Rows of the strongest examples; a response of the wrong sign has nothing that could be hidden."""
+    """Rows of the strongest examples; one that is not driven has nothing that could be hidden."""
     sided = np.array([side in settings.sides and side != "spread" for side in found.side], bool)  # no order of strength
     wanted = sided & (found.rank < settings.examples)
-    driven = np.where(found.lowest, found.response < 0, found.response > 0)
-    for row in np.flatnonzero(wanted & ~driven).tolist():
-        side = "below" if found.lowest[row] else "above"
-        found.pictures["occlusion"][row] = missing(
-            f"the response is {found.response[row]:.4g}, not {side} 0: nothing in the image drives the neuron there"
-        )
-    return np.flatnonzero(wanted & driven)
+    for row in np.flatnonzero(wanted & ~found.driven).tolist():
+        found.explain("occlusion", row, missing(found.why_not(row)))
+    return np.flatnonzero(wanted & found.driven)

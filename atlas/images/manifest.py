@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from atlas.errors import ImageError, JobError, SourceError
 from atlas.images.labels import read_class_names, resolve
@@ -137,18 +136,6 @@ def digest_of_rows(table: pa.Table, classes: Sequence[str]) -> str:
             sha.update(rows[name].fill_null(-1).to_numpy().astype("<i8").tobytes())
     sha.update("\0".join(classes).encode("utf-8", "surrogateescape"))
     return sha.hexdigest()
-
-
-def hash_key(seed: int, keys: pa.ChunkedArray | pa.Array) -> NDArray[np.uint64]:
-    """Hashes uint64 (N,) that depend on (seed, key) alone: those with the smallest are the response sample."""
-    begin = hashlib.blake2b(b"%d\0" % seed, digest_size=8)
-    hashes = bytearray()
-    for start in range(0, len(keys), _DIGEST_ROWS):
-        for key in keys.slice(start, _DIGEST_ROWS).to_pylist():
-            each = begin.copy()
-            each.update(key.encode())
-            hashes += each.digest()
-    return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64)
 
 
 def read_image(row: Mapping[str, Any]) -> bytes:

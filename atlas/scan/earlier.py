@@ -1,4 +1,4 @@
-"""What a sealed atlas says of its full units, so that a larger one need not scan them again."""
+"""What a sealed atlas says of its full chunks, so that a larger one need not scan them again."""
 
 from __future__ import annotations
 
@@ -17,39 +17,41 @@ from numpy.typing import NDArray
 from atlas.arrays import Floats, Ints
 from atlas.errors import FolderError
 from atlas.images import properties
+from atlas.images.content import SIZE
 from atlas.scan.fold import Fold
 from atlas.scan.partial import Images, Sample
-from atlas.store import layout, parquet, schema
+from atlas.store import layout, parquet
 from atlas.store.files import Folder
+from atlas.tables.codes import codes
 from atlas.types import Layer
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """The full units of a sealed atlas: units 0 to `units` - 1 of a data set that begins with the same images."""
+    """The full chunks of a sealed atlas: chunks 0 to `chunks` - 1 of a data set that begins with the same images."""
 
     folder: Folder
-    units: int
-    unit_size: int
+    chunks: int
+    chunk_size: int
 
     @property
     def images_before(self) -> int:
-        """Images of the full units, with those in quarantine."""
-        return self.units * self.unit_size
+        """Images of the full chunks, with those in quarantine."""
+        return self.chunks * self.chunk_size
 
-    def fold(self, neurons: int, classes: int, k: int) -> Fold:
-        """The fold of the full units; classes that came later have none of their images."""
-        if not self.units:
-            return Fold(neurons, classes, k)
-        return Fold.load(self.folder.get(layout.STATE)).with_classes(classes)
+    def fold(self, neurons: int, k: int) -> Fold:
+        """The fold of the full chunks."""
+        return Fold.load(self.folder.get(layout.STATE)) if self.chunks else Fold(neurons, k)
 
     def images(self) -> Images:
         """The rows of images that were scanned."""
         rows = parquet.read(self.folder, "images").filter(pc.field("image_id") < self.images_before)
         thumbnail = rows.column("thumbnail").combine_chunks()
         given = {name: rows.column(name).combine_chunks() for name in _ABSENT if name in rows.column_names}
+        given["content"] = rows.column("content").combine_chunks()
         given |= {f"thumbnail_{n}": pc.struct_field(thumbnail, n) for n in ("offset", "length", "crc32")}
-        return Images(**{name: _numpy(given[name], *_ABSENT[name]) for name in Images.__dataclass_fields__})
+        digests = np.frombuffer(b"".join(given.pop("content").to_pylist()), np.uint8).reshape(len(rows), SIZE)
+        return Images(content=digests, **{name: _numpy(given[name], *_ABSENT[name]) for name in given})
 
     def quarantine(self) -> list[tuple[int, str, str]]:
         """(image_id, reason, detail) of those that were not."""
@@ -62,7 +64,7 @@ class Earlier:
         kept = body["image_id"] < self.images_before
         sides: dict[str, list[Floats]] = {"max": [], "min": []}
         for layer in layers:
-            with self.folder.open(layout.part("responses", layer.index)) as stream:
+            with self.folder.open(layout.file_of("responses", layer.index)) as stream:
                 table = pq.read_table(stream, columns=["image_id", *sides])
             if not np.array_equal(table.column("image_id").to_numpy(), body["image_id"]):
                 raise FolderError(f"{self.folder.location}: {layout.SAMPLE} does not fit the responses; build it again")
@@ -73,23 +75,23 @@ class Earlier:
         return Sample(body["hash"][kept], body["image_id"][kept], high, low, body["properties"][kept])
 
     def copy_pictures(self, folder: Folder) -> None:
-        """Copies the packs of thumbnails of the full units, those that are not there yet."""
-        for unit in range(self.units):
-            path = layout.pack_path(layout.pack("scan", unit))
+        """Copies the packs of thumbnails of the full chunks, those that are not there yet."""
+        for chunk in range(self.chunks):
+            path = layout.pack_path(layout.pack("scan", chunk))
             if self.folder.exists(path) and not folder.exists(path):
                 with self.folder.open(path) as source, folder.writing(path) as target:
                     shutil.copyfileobj(source, target, 1 << 20)
 
-    def codes(self, units_a_part: int, half: bool) -> Iterator[tuple[int, list[pa.Table]]]:
-        """(part, codes a unit) of the full units; the last part may be one that goes on in the new atlas."""
+    def codes(self, chunks_a_part: int, half: bool) -> Iterator[tuple[int, list[pa.Table]]]:
+        """(part, codes a chunk) of the full chunks; the last part may be one that goes on in the new atlas."""
         for name in self.folder.names("codes"):
             with self.folder.open(f"codes/{name}") as stream:
                 table = pq.read_table(stream).filter(pc.field("image_id") < self.images_before)
             part = int(name.removeprefix("part-").split(".")[0])
-            if len(table) and part * units_a_part < self.units:
-                units = table.column("image_id").to_numpy() // self.unit_size
-                starts = np.flatnonzero(np.diff(units, prepend=-1))
-                sizes = np.diff(starts, append=len(units))
+            if len(table) and part * chunks_a_part < self.chunks:
+                chunks = table.column("image_id").to_numpy() // self.chunk_size
+                starts = np.flatnonzero(np.diff(chunks, prepend=-1))
+                sizes = np.diff(starts, append=len(chunks))
                 whole = _as_codes(table, half)
                 yield part, [whole.slice(*each) for each in zip(starts.tolist(), sizes.tolist(), strict=True)]
 
@@ -119,7 +121,7 @@ def _as_codes(table: pa.Table, half: bool) -> pa.Table:
     dimensions = column.type.list_size
     flat = column.flatten().to_numpy().astype(np.float16 if half else np.float32)
     values = pa.FixedSizeListArray.from_arrays(pa.array(flat), dimensions)
-    return pa.table([table.column("image_id"), values], schema=schema.codes(dimensions, half=half))
+    return pa.table([table.column("image_id"), values], schema=codes(dimensions, half=half))
 
 
 def dump_sample(hashes: NDArray[np.uint64], image_ids: Ints, values: Floats) -> bytes:

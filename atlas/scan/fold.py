@@ -1,7 +1,10 @@
-"""Folding partial results in unit order: what all images together say of every neuron.
+"""Folding partial results: what all images together say of every neuron.
 
-The fold keeps only what does not grow with the number of images. It is written to `state/` as it stands after the last
-full unit, so that an atlas can be extended.
+What is exact in any order (the strongest, the histogram) is kept once. Sums of floats depend on the order in their last
+bits, so they are folded in a fixed binary tree over chunk numbers: a node of level l holds the 2^l chunks from a
+multiple of 2^l on, and is its left half plus its right half, whoever adds them. Chunks that are no whole node at the
+end are added from left to right. `state/` holds the nodes as they stand after the last full chunk, so that an atlas can
+be extended.
 """
 
 from __future__ import annotations
@@ -9,62 +12,96 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO, Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from atlas.arrays import Doubles, Floats, Ints
+from atlas.arrays import Floats, Ints
 from atlas.scan import topk
 from atlas.scan.partial import Partial
 from atlas.scan.statistics import BINS, ClassSums, Histogram, Moments
 
 
+@dataclass(frozen=True)
+class Node:
+    """The sums of the chunks `[first, first + 2**level)`."""
+
+    first: int
+    level: int
+    moments: Moments
+    classes: ClassSums
+
+    def joined(self, right: Node) -> Node:
+        """The node above this one and its right neighbour of the same level."""
+        assert self.level == right.level
+        assert right.first == self.first + 2**self.level
+        return Node(self.first, self.level + 1, *_added(self, right))
+
+
+def _added(left: Node, right: Node) -> tuple[Moments, ClassSums]:
+    return left.moments.fold(right.moments), left.classes.fold(right.classes)
+
+
 @dataclass
 class Fold:
-    """The fold of some units. `histogram` (neurons, BINS); class sums (classes, neurons)."""
+    """The fold of the chunks 0, 1, …. `histogram` (neurons, BINS); `nodes`: whole subtrees, from left to right."""
 
     neurons: int
-    classes: int
     k: int
     strongest: tuple[Floats, Ints] = field(init=False)
     weakest: tuple[Floats, Ints] = field(init=False)
-    moments: Moments | None = field(init=False, default=None)
     histogram: NDArray[np.uint32] = field(init=False)
-    class_images: Ints = field(init=False)
-    class_total: Doubles = field(init=False)
-    class_rectified: Doubles = field(init=False)
-    class_fires: NDArray[np.int32] = field(init=False)
+    nodes: list[Node] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         shape = (self.neurons, self.k)
         self.strongest = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
         self.weakest = np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
         self.histogram = np.zeros((self.neurons, BINS), np.uint32)
-        self.class_images = np.zeros(self.classes, np.int64)
-        self.class_total = np.zeros((self.classes, self.neurons))
-        self.class_rectified = np.zeros((self.classes, self.neurons))
-        self.class_fires = np.zeros((self.classes, self.neurons), np.int32)
+
+    @property
+    def chunks(self) -> int:
+        """How many were added."""
+        return self.nodes[-1].first + 2 ** self.nodes[-1].level if self.nodes else 0
 
     def add(self, partial: Partial) -> None:
-        """Adds the next unit. Sums of floats depend on the order, so units are always added in theirs."""
+        """Adds the next chunk."""
+        self.__dict__.pop("sums", None)
         self.strongest = topk.fold(self.strongest, partial.strongest)
         weakest = topk.fold(_negated(self.weakest), _negated(partial.weakest))
         self.weakest = _negated(weakest)
-        self.moments = partial.moments if self.moments is None else self.moments.fold(partial.moments)
         self._add_histogram(partial.histogram)
-        self._add_classes(partial.classes)
+        self._push(Node(self.chunks, 0, partial.moments, partial.classes))
+
+    def _push(self, node: Node) -> None:
+        while self.nodes and self.nodes[-1].level == node.level:
+            node = self.nodes.pop().joined(node)
+        self.nodes.append(node if node.level else _copied(node))
 
     def _add_histogram(self, histogram: Histogram) -> None:
         self.histogram.reshape(-1)[histogram.key] += histogram.count.astype(np.uint32, copy=False)  # keys are unique
 
-    def _add_classes(self, sums: ClassSums) -> None:
-        self.class_images[sums.classes] += sums.images
-        for row, class_id in enumerate(sums.classes):
-            self.class_total[class_id] += sums.total[row]
-            self.class_rectified[class_id] += sums.rectified[row]
-            self.class_fires[class_id] += sums.fires[row]
+    @cached_property
+    def sums(self) -> tuple[Moments, ClassSums]:
+        """Moments and class sums of all chunks; whole subtrees are added from left to right."""
+        if not self.nodes:
+            return Moments.none(self.neurons), ClassSums.none(self.neurons)
+        first, *rest = self.nodes
+        moments, classes = first.moments, first.classes
+        for node in rest:
+            moments, classes = moments.fold(node.moments), classes.fold(node.classes)
+        return moments, classes
+
+    @property
+    def moments(self) -> Moments:
+        return self.sums[0]
+
+    @property
+    def classes(self) -> ClassSums:
+        return self.sums[1]
 
     def write(self, stream: IO[bytes]) -> None:
         """Writes the fold as safetensors, an array at a time: it may be a large part of the memory there is."""
@@ -89,43 +126,42 @@ class Fold:
         return sink.getvalue()
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {"histogram": self.histogram}
         for side in ("strongest", "weakest"):
             arrays[f"{side}.response"], arrays[f"{side}.image_id"] = getattr(self, side)
-        arrays |= {name: getattr(self, name) for name in _DENSE}
-        if self.moments is not None:
-            arrays |= {f"moments.{name}": np.asarray(value) for name, value in self.moments.__dict__.items()}
+        arrays["nodes"] = np.array([[node.first, node.level] for node in self.nodes], np.int64).reshape(-1, 2)
+        for number, node in enumerate(self.nodes):
+            for name in ("moments", "classes"):
+                values = getattr(node, name).__dict__
+                arrays |= {f"node{number}.{name}.{key}": np.asarray(value) for key, value in values.items()}
         # As safetensors lays them out: the widest first, so that each begins at a multiple of its width.
         return {k: np.ascontiguousarray(v) for k, v in sorted(arrays.items(), key=lambda a: (-a[1].itemsize, a[0]))}
-
-    def with_classes(self, classes: int) -> Fold:
-        """The same with classes appended that have no images yet."""
-        for name in ("class_images", "class_total", "class_rectified", "class_fires"):
-            before = getattr(self, name)
-            after = np.zeros((classes, *before.shape[1:]), before.dtype)
-            after[: len(before)] = before
-            setattr(self, name, after)
-        self.classes = classes
-        return self
 
     @staticmethod
     def load(body: bytes) -> Fold:
         """The inverse of `dump`."""
         arrays = safetensors.numpy.load(body)
         neurons, k = arrays["strongest.response"].shape
-        fold = Fold(neurons, len(arrays["class_images"]), k)
+        fold = Fold(neurons, k)
         fold.strongest = arrays["strongest.response"], arrays["strongest.image_id"]
         fold.weakest = arrays["weakest.response"], arrays["weakest.image_id"]
-        for name in _DENSE:
-            setattr(fold, name, arrays[name])
-        if "moments.images" in arrays:
-            values: dict[str, Any] = {n: arrays[f"moments.{n}"] for n in Moments.__dataclass_fields__}
-            fold.moments = Moments(**{**values, "images": int(values["images"].item())})
+        fold.histogram = arrays["histogram"]
+        for number, (first, level) in enumerate(arrays["nodes"].tolist()):
+            moments: dict[str, Any] = {n: arrays[f"node{number}.moments.{n}"] for n in Moments.__dataclass_fields__}
+            classes = {n: arrays[f"node{number}.classes.{n}"] for n in ClassSums.__dataclass_fields__}
+            known = Moments(**{**moments, "images": int(moments["images"].item())})
+            fold.nodes.append(Node(first, level, known, ClassSums(**classes)))
         return fold
 
 
+def _copied(node: Node) -> Node:
+    """A partial result's arrays look into its blob, and would keep all of it in memory."""
+    moments: dict[str, Any] = {name: np.copy(value) for name, value in node.moments.__dict__.items()}
+    classes = {name: value.copy() for name, value in node.classes.__dict__.items()}
+    return Node(node.first, node.level, Moments(**{**moments, "images": node.moments.images}), ClassSums(**classes))
+
+
 _KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U32": "<u4"}
-_DENSE = ("histogram", "class_images", "class_total", "class_rectified", "class_fires")
 
 
 def _negated(side: tuple[Floats, Ints]) -> tuple[Floats, Ints]:

@@ -10,12 +10,14 @@ import pyarrow.compute as pc
 
 from atlas.arrays import Ints
 from atlas.scan.partial import Images
-from atlas.store import layout, schema
+from atlas.store import layout
 from atlas.store.pictures import missing
+from atlas.tables.columns import PICTURE
+from atlas.tables.images import IMAGES, QUARANTINE
 
 
-def image_rows(rows: pa.Table, images: Images, unit_size: int, frames: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The rows by `schema.IMAGES` of those of the manifest's `rows` that were scanned.
+def image_rows(rows: pa.Table, images: Images, chunk_size: int, frames: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows by the table `images` of those of the manifest's `rows` that were scanned.
 
     `frames`: image_id and picture of the winners' whole frames.
     """
@@ -30,17 +32,19 @@ def image_rows(rows: pa.Table, images: Images, unit_size: int, frames: pa.Table,
         "image_id": pa.array(image_id),
         "source": rows.column("source"),
         "key": rows.column("key"),
+        "content": pa.array([row.tobytes() for row in images.content[part]], pa.binary()),
         "class_id": class_id,
+        "class_ids": pa.nulls(len(image_id), pa.list_(pa.int32())),
         "class_name": pa.array(list(names), pa.string()).take(class_id.combine_chunks()) if names else _nulls(image_id),
         "width": pa.array(images.width[part]),
         "height": pa.array(images.height[part]),
-        "predicted": pa.array(images.predicted[part]),
-        "probability": pa.array(images.probability[part]),
+        "predicted": pa.array(images.predicted[part], mask=images.predicted[part] < 0),
+        "probability": pa.array(images.probability[part], mask=images.predicted[part] < 0),
         "loss": pa.array(loss, mask=np.isnan(loss)),
-        "thumbnail": _thumbnails(images, part, unit_size),
+        "thumbnail": _thumbnails(images, part, chunk_size),
         "picture": _frames(image_id, frames),
     }
-    return pa.table([_whole(columns[f.name]).cast(f.type) for f in schema.IMAGES], schema=schema.IMAGES)
+    return pa.table([_whole(columns[f.name]).cast(f.type) for f in IMAGES.columns], schema=IMAGES.columns)
 
 
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -51,12 +55,12 @@ def _nulls(like: Ints) -> pa.Array:
     return pa.nulls(len(like), pa.string())
 
 
-def _thumbnails(images: Images, part: slice, unit_size: int) -> pa.Array:
+def _thumbnails(images: Images, part: slice, chunk_size: int) -> pa.Array:
     offset = images.thumbnail_offset[part]
     there = offset >= 0
-    units = images.image_id[part] // unit_size
+    chunks = images.image_id[part] // chunk_size
     columns = {
-        "pack": pa.array([layout.pack("scan", int(u)) for u in units], pa.string(), mask=~there),
+        "pack": pa.array([layout.pack("scan", int(u)) for u in chunks], pa.string(), mask=~there),
         "offset": pa.array(offset, mask=~there),
         "length": pa.array(images.thumbnail_length[part], mask=~there),
         "crc32": pa.array(images.thumbnail_crc32[part], mask=~there),
@@ -64,18 +68,18 @@ def _thumbnails(images: Images, part: slice, unit_size: int) -> pa.Array:
         "seed": pa.nulls(len(there), pa.float32()),
         "scale": pa.nulls(len(there), pa.float32()),
     }
-    return pa.StructArray.from_arrays([columns[f.name] for f in schema.PICTURE], fields=list(schema.PICTURE))
+    return pa.StructArray.from_arrays([columns[f.name] for f in PICTURE], fields=list(PICTURE))
 
 
 def _frames(image_id: Ints, frames: pa.Table) -> pa.Array:
     place = pc.index_in(pa.array(image_id), value_set=frames.column("image_id").combine_chunks())
-    absent = pa.array([missing("the image is no example")], schema.PICTURE)
-    pool = pa.concat_arrays([_whole(frames.column("picture")).cast(schema.PICTURE), absent])
+    absent = pa.array([missing("the image is no example")], PICTURE)
+    pool = pa.concat_arrays([_whole(frames.column("picture")).cast(PICTURE), absent])
     return pool.take(pc.fill_null(place, len(frames)))
 
 
 def quarantine_rows(quarantine: list[tuple[int, str, str]], rows: pa.Table) -> pa.Table:
-    """The rows by `schema.QUARANTINE`; `rows` are the manifest's rows of these images."""
+    """The rows by the table `quarantine`; `rows` are the manifest's rows of these images."""
     ids = pa.array([image_id for image_id, _, _ in quarantine], pa.int64())
     rows = rows.take(pc.index_in(ids, value_set=rows.column("image_id").combine_chunks())) if len(ids) else rows[:0]
     columns = [
@@ -85,4 +89,6 @@ def quarantine_rows(quarantine: list[tuple[int, str, str]], rows: pa.Table) -> p
         pa.array([reason for _, reason, _ in quarantine], pa.string()),
         pa.array([detail for _, _, detail in quarantine], pa.string()),
     ]
-    return pa.table([c.cast(f.type) for c, f in zip(columns, schema.QUARANTINE, strict=True)], schema=schema.QUARANTINE)
+    return pa.table(
+        [c.cast(f.type) for c, f in zip(columns, QUARANTINE.columns, strict=True)], schema=QUARANTINE.columns
+    )

@@ -1,4 +1,4 @@
-"""A unit's partial result: small, additive, and one blob that appears whole or not at all."""
+"""A chunk's partial result: small, additive, and one blob that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class Images:
     """One row an image that was scanned, in the order of image_id."""
 
     image_id: Ints
+    content: NDArray[np.uint8]  # (images, 32)
     width: NDArray[np.int32]
     height: NDArray[np.int32]
     class_id: NDArray[np.int32]  # -1 without a class
-    predicted: NDArray[np.int32]
-    probability: Floats
+    predicted: NDArray[np.int32]  # -1 without classes
+    probability: Floats  # NaN without classes
     loss: Floats  # NaN without a class
     thumbnail_offset: Ints  # -1 without one
     thumbnail_length: Ints
@@ -50,7 +51,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Partial:
-    """What a unit adds. `strongest` and `weakest`: responses and images (neurons, k), best first."""
+    """What a chunk adds. `strongest` and `weakest`: responses and images (neurons, k), best first."""
 
     images: Images
     quarantine: list[tuple[int, str, str]]  # image_id, reason, detail
@@ -128,6 +129,7 @@ def load_sample(stream: IO[bytes]) -> Sample:
 
 _KINDS = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U64": "<u8", "U32": "<u4", "U16": "<u2",
+    "U8": "|u1",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""One call of the network: the response of every neuron to every image of a batch, the logits, the codes."""
+"""One call of the network: what every neuron makes of every image of a batch, the logits, the codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atlas.types import Layer
 
 
 class Responder:
-    """Runs batches of one shape and keeps, for each image and neuron, the largest and the smallest value of the map.
+    """Runs batches of one shape and keeps, for each image and neuron, largest, smallest and mean value of the map.
 
     No positions are kept: an index costs more than the reduction, and the winners are run again in the harvest.
     """
@@ -41,12 +41,12 @@ class Responder:
         self._codes.append(value.float().mean((2, 3)))
 
     @torch.inference_mode()
-    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Side max and side min (N, neurons), logits (N, classes), codes (N, dimensions), all float32."""
+    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Side max, side min, mean of the map (N, neurons); logits (N, classes); codes (N, dimensions): all float32."""
         # Asked for at once, since a small piece of memory a layer would lie where the next feature map could have been.
-        found = torch.empty((2, len(batch), sum(self._channels)), device=batch.device)
+        found = torch.empty((3, len(batch), sum(self._channels)), device=batch.device)
         self._found = dict(zip(self._indices, torch.split(found, self._channels, 2), strict=True))
         self._codes.clear()
         logits = self._recorder.run(batch)
         assert logits is not None
-        return found[0], found[1], logits.float(), self._codes[-1]
+        return found[0], found[1], found[2], logits.float(), self._codes[-1]

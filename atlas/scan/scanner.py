@@ -1,4 +1,4 @@
-"""Scanning one unit: its images through the network once, reduced to a partial result."""
+"""Scanning one chunk: its images through the network once, reduced to a partial result."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from atlas.images import properties
+from atlas.images.content import SIZE as CONTENT
 from atlas.images.feed import Decoded, Feed, Quarantined
-from atlas.images.manifest import hash_key
 from atlas.network.normalise import Normalise
 from atlas.network.transfer import Download
 from atlas.scan import statistics, topk
@@ -32,6 +32,8 @@ class Light(NamedTuple):
     """What is kept of a decoded image when its pixels are not needed any more."""
 
     image_id: int
+    content: bytes
+    hash: int
     width: int
     height: int
     thumbnail: bytes | None
@@ -44,17 +46,17 @@ class ScanSettings:
 
     k: int
     batch_size: int
-    unit_size: int
+    chunk_size: int
     seed: int
-    threshold: int  # images whose key hashes to at most this may be in the response sample
+    threshold: int  # images whose content hashes to at most this may be in the response sample
     half_codes: bool
 
 
 @dataclass
 class Report:
-    """What a unit cost; seconds of processor time for decoding, of wall time for the rest."""
+    """What a chunk cost; seconds of processor time for decoding, of wall time for the rest."""
 
-    unit: int
+    chunk: int
     images: int = 0
     quarantined: int = 0
     seconds: float = 0.0
@@ -66,7 +68,7 @@ class Report:
 
 @dataclass
 class Scanner:
-    """Scans units, one after another, through one network on one device."""
+    """Scans chunks, one after another, through one network on one device."""
 
     module: nn.Module
     layers: Sequence[Layer]
@@ -78,13 +80,13 @@ class Scanner:
     """Calls of the network that are begun before the outcome of the first is fetched: 1 hides the transfer to a GPU."""
     neurons: int = field(init=False)
     done: int = field(init=False, default=0)
-    """Images run so far in the unit at hand."""
+    """Images run so far in the chunk at hand."""
 
     def __post_init__(self) -> None:
         self.neurons = sum(layer.channels for layer in self.layers)
 
     def scan(self, folder: Folder, number: int, rows: pa.Table, about: dict[str, Any]) -> Report:
-        """Scans the manifest's `rows` and commits the unit: thumbnails first, the partial result last."""
+        """Scans the manifest's `rows` and commits the chunk: thumbnails first, the partial result last."""
         report = Report(number)
         start = time.perf_counter()
         name = layout.pack("scan", number)
@@ -96,15 +98,13 @@ class Scanner:
         else:
             partial = self.partial(rows, report, None)
         report.seconds = time.perf_counter() - start
-        body = dump(partial, about | {"unit": number})
+        body = dump(partial, about | {"chunk": number})
         report.bytes_written = len(body)
-        folder.put(layout.scan_unit(number), body)
+        folder.put(layout.scan_chunk(number), body)
         return report
 
     def partial(self, rows: pa.Table, report: Report, pack: PackWriter | None) -> Partial:
-        """The partial result of the manifest's `rows`, which start at a multiple of the unit size."""
-        hashes = hash_key(self.settings.seed, rows.column("key"))
-        wanted = hashes <= np.uint64(self.settings.threshold)
+        """The partial result of the manifest's `rows`, which start at a multiple of the chunk size."""
         first = int(rows.column("image_id")[0].as_py())
         class_ids = rows.column("class_id").fill_null(-1).to_numpy().astype(np.int64)
         self.done = 0
@@ -112,11 +112,13 @@ class Scanner:
         run: list[Light] = []
         quarantine: list[tuple[int, str, str]] = []
         with Responder(self.module, self.layers, self.code) as responder:
-            for batch, outcome in self._outcomes(responder, rows, wanted, quarantine, report):
+            for batch, outcome in self._outcomes(responder, rows, quarantine, report):
                 self.done += len(batch)
                 slots = [image.image_id % self.settings.batch_size for image in batch]
                 kept.add(outcome, slots, [image.image_id - first for image in batch])
-                run += [Light(i.image_id, i.width, i.height, i.thumbnail, i.properties) for i in batch]
+                run += [
+                    Light(i.image_id, i.content, i.hash, i.width, i.height, i.thumbnail, i.properties) for i in batch
+                ]
         finite = kept.finite([image.image_id - first for image in run])
         done = [image for image, good in zip(run, finite, strict=True) if good]
         quarantine += [
@@ -125,19 +127,18 @@ class Scanner:
             if not good
         ]
         report.images, report.quarantined = len(done), len(quarantine)
-        return self._reduce(first, kept, done, sorted(quarantine), class_ids, hashes, pack)
+        return self._reduce(first, kept, done, sorted(quarantine), class_ids, pack)
 
     def _outcomes(
         self,
         responder: Responder,
         rows: pa.Table,
-        wanted: NDArray[np.bool_],
         quarantine: list[tuple[int, str, str]],
         report: Report,
     ) -> Iterator[tuple[list[Decoded], tuple[Tensor, ...]]]:
         """Each batch with what the network says of it; `in_flight` calls are begun before the first is waited for."""
         waiting: deque[tuple[list[Decoded], Download]] = deque()
-        for batch in self._batches(rows, wanted, quarantine, report):
+        for batch in self._batches(rows, quarantine, report):
             begin = time.perf_counter()
             waiting.append((batch, self._run(responder, batch)))
             report.network_seconds += time.perf_counter() - begin
@@ -155,11 +156,11 @@ class Scanner:
         return batch, tensors
 
     def _batches(
-        self, rows: pa.Table, wanted: NDArray[np.bool_], quarantine: list[tuple[int, str, str]], report: Report
+        self, rows: pa.Table, quarantine: list[tuple[int, str, str]], report: Report
     ) -> Iterator[list[Decoded]]:
         """Decoded images by batch: image i of the data set always shares its call with the same neighbours."""
         batch: list[Decoded] = []
-        images = self.feed.images(rows, wanted)
+        images = self.feed.images(rows)
         while True:
             begin = time.perf_counter()
             image = next(images, None)
@@ -190,24 +191,26 @@ class Scanner:
         done: list[Light],
         quarantine: list[tuple[int, str, str]],
         class_ids: NDArray[np.int64],
-        hashes: NDArray[np.uint64],
         pack: PackWriter | None,
     ) -> Partial:
         ids = np.array([image.image_id for image in done], np.int64)
         index = ids - first
-        high, low = (kept.high, kept.low) if len(index) == len(kept.high) else (kept.high[index], kept.low[index])
-        sampled = np.flatnonzero(hashes[index] <= np.uint64(self.settings.threshold))
-        measured = [done[i].properties for i in sampled]
+        whole = len(index) == len(kept.high)
+        high, low, mean = (each if whole else each[index] for each in (kept.high, kept.low, kept.mean))
+        hashes = np.array([image.hash for image in done], np.uint64)
+        sampled = _sampled(hashes, self.settings.threshold)
+        unknown = np.full(len(properties.NAMES), np.nan, np.float32)
+        measured = [unknown if (found := done[i].properties) is None else found for i in sampled]
         return Partial(
             images=_images(done, kept.logits[index], class_ids[index], pack),
             quarantine=quarantine,
             strongest=topk.strongest(high, ids, self.settings.k),
             weakest=topk.weakest(low, ids, self.settings.k),
-            moments=statistics.moments(high, low),
+            moments=statistics.moments(high, low, mean),
             histogram=statistics.histogram(high),
             classes=statistics.class_sums(high, class_ids[index]),
             sample=Sample(
-                hashes[index[sampled]],
+                hashes[sampled],
                 ids[sampled],
                 high[sampled],
                 low[sampled],
@@ -217,27 +220,39 @@ class Scanner:
         )
 
 
+def _sampled(hashes: NDArray[np.uint64], threshold: int) -> NDArray[np.intp]:
+    """Places of the images that may be in the response sample: those up to the threshold, and the smallest."""
+    kept = hashes <= np.uint64(threshold)
+    if len(hashes):
+        kept[np.argmin(hashes)] = True  # of equal ones the first: the smaller image_id
+    return np.flatnonzero(kept)
+
+
 class _Kept:
-    """Responses, codes and logits of a unit's images, by their place in the unit."""
+    """Responses, means of maps, codes and logits of a chunk's images, by their place in the chunk."""
 
     def __init__(self, images: int, neurons: int) -> None:
         self.high = np.zeros((images, neurons), np.float32)
         self.low = np.zeros((images, neurons), np.float32)
+        self.mean = np.zeros((images, neurons), np.float32)
         self.codes = self.logits = np.zeros((images, 0), np.float32)
 
     def add(self, outcome: tuple[Tensor, ...], slots: list[int], places: list[int]) -> None:
         """Takes the outcome of one call."""
-        high, low, logits, codes = ((t if len(slots) == len(t) else t[slots]).numpy() for t in outcome)  # slots ascend
+        high, low, mean, logits, codes = (
+            (t if len(slots) == len(t) else t[slots]).numpy() for t in outcome
+        )  # slots ascend
         if not self.codes.shape[1]:
             self.codes = np.zeros((len(self.high), codes.shape[1]), np.float32)
             self.logits = np.zeros((len(self.high), logits.shape[1]), np.float32)
         first, last = places[0], places[-1]
         at = slice(first, last + 1) if last - first == len(places) - 1 else places  # a slice is copied at once
-        self.high[at], self.low[at], self.codes[at], self.logits[at] = high, low, codes, logits
+        self.high[at], self.low[at], self.mean[at] = high, low, mean
+        self.codes[at], self.logits[at] = codes, logits
 
     def finite(self, places: list[int]) -> NDArray[np.bool_]:
         """Whether all numbers of an image are finite, for each of `places`."""
-        good = np.stack([np.isfinite(numbers).all(1) for numbers in (self.high, self.low, self.logits)])
+        good = np.stack([np.isfinite(numbers).all(1) for numbers in (self.high, self.low, self.mean, self.logits)])
         return np.asarray(good.all(0))[places]
 
 
@@ -253,6 +268,7 @@ def _images(
     predicted, probability, loss = _judged(logits, class_ids)
     return Images(
         np.array([i.image_id for i in done], np.int64),
+        np.frombuffer(b"".join(i.content for i in done), np.uint8).reshape(len(done), CONTENT),
         np.array([i.width for i in done], np.int32),
         np.array([i.height for i in done], np.int32),
         class_ids.astype(np.int32),

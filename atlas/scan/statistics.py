@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -30,12 +31,14 @@ _NEURONS = 128
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and sum of squared deviations of the side-max response, a neuron; extremes of both sides."""
+    """Of the side-max response of each neuron: count, mean, sum of squared deviations, images above 0; extremes of both
+    sides; and the sum over images of the mean of the map."""
 
     images: int
     mean: Doubles
     m2: Doubles
-    fires: Ints
+    map_total: Doubles
+    active: Ints
     max_high: Floats
     max_low: Floats
     min_high: Floats
@@ -51,37 +54,44 @@ class Moments:
             images,
             self.mean + delta * (other.images / images),
             self.m2 + other.m2 + delta * delta * (self.images * (other.images / images)),
-            self.fires + other.fires,
+            self.map_total + other.map_total,
+            self.active + other.active,
             np.maximum(self.max_high, other.max_high),
             np.minimum(self.max_low, other.max_low),
             np.maximum(self.min_high, other.min_high),
             np.minimum(self.min_low, other.min_low),
         )
 
-
-def moments(high: Floats, low: Floats) -> Moments:
-    """Moments of responses (images, neurons): `high` of side max, `low` of side min."""
-    images, neurons = high.shape
-    if images == 0:
+    @staticmethod
+    def none(neurons: int) -> Moments:
+        """Of no images."""
         up, down = np.full(neurons, -np.inf, np.float32), np.full(neurons, np.inf, np.float32)
         zero = np.zeros(neurons)
-        return Moments(0, zero, zero, np.zeros(neurons, np.int64), up, down, up, down)
-    total, fires, m2 = np.zeros(neurons), np.zeros(neurons, np.int64), np.zeros(neurons)
+        return Moments(0, zero, zero, zero, np.zeros(neurons, np.int64), up, down, up, down)
+
+
+def moments(high: Floats, low: Floats, mean_of_map: Floats) -> Moments:
+    """Moments of responses (images, neurons): `high` of side max, `low` of side min; `mean_of_map` likewise."""
+    images, neurons = high.shape
+    if images == 0:
+        return Moments.none(neurons)
+    total, active, m2 = np.zeros(neurons), np.zeros(neurons, np.int64), np.zeros(neurons)
     highs, lows = np.stack([high[0], high[0]]), np.stack([low[0], low[0]])  # largest and smallest
     high, low = np.ascontiguousarray(high), np.ascontiguousarray(low)
-    _totals_loop()(high, low, total, fires, highs, lows)
+    _totals_loop()(high, low, total, active, highs, lows)
     mean = total / images
     _squares_loop()(high, mean, m2)
-    return Moments(images, mean, m2, fires, highs[0], highs[1], lows[0], lows[1])
+    map_total = mean_of_map.sum(axis=0, dtype=np.float64)
+    return Moments(images, mean, m2, map_total, active, highs[0], highs[1], lows[0], lows[1])
 
 
-def _totals(high: Floats, low: Floats, total: Doubles, fires: Ints, highs: Floats, lows: Floats) -> None:
+def _totals(high: Floats, low: Floats, total: Doubles, active: Ints, highs: Floats, lows: Floats) -> None:
     """Takes each row of `high` and `low` (images, neurons) into the sum, the count above 0, largest and smallest."""
     for i in range(len(high)):
         for neuron in range(high.shape[1]):
             value, least = high[i, neuron], low[i, neuron]
             total[neuron] += value
-            fires[neuron] += value > 0
+            active[neuron] += value > 0
             highs[0, neuron], highs[1, neuron] = max(highs[0, neuron], value), min(highs[1, neuron], value)
             lows[0, neuron], lows[1, neuron] = max(lows[0, neuron], least), min(lows[1, neuron], least)
 
@@ -184,7 +194,35 @@ class ClassSums:
     images: Ints
     total: Doubles  # (classes, neurons) of the side-max response
     rectified: Doubles  # (classes, neurons) of max(response, 0)
-    fires: NDArray[np.int32]  # (classes, neurons)
+    active: NDArray[np.int32]  # (classes, neurons)
+
+    @staticmethod
+    def none(neurons: int) -> ClassSums:
+        """Of no images."""
+        sums = np.zeros((0, neurons))
+        return ClassSums(np.zeros(0, np.int64), np.zeros(0, np.int64), sums, sums, np.zeros((0, neurons), np.int32))
+
+    def fold(self, other: ClassSums) -> ClassSums:
+        """Of both sets of images: a class's sums here, plus those there."""
+        if np.array_equal(self.classes, other.classes):
+            parts = ("images", "total", "rectified", "active")
+            return ClassSums(self.classes, *(getattr(self, name) + getattr(other, name) for name in parts))
+        classes = np.union1d(self.classes, other.classes)
+        mine, others = np.searchsorted(classes, self.classes), np.searchsorted(classes, other.classes)
+
+        def added(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+            out = np.zeros((len(classes), *a.shape[1:]), a.dtype)
+            out[mine] = a
+            out[others] += b
+            return out
+
+        return ClassSums(
+            classes,
+            added(self.images, other.images),
+            added(self.total, other.total),
+            added(self.rectified, other.rectified),
+            added(self.active, other.active),
+        )
 
 
 def class_sums(high: Floats, class_ids: Ints) -> ClassSums:
@@ -194,15 +232,15 @@ def class_sums(high: Floats, class_ids: Ints) -> ClassSums:
         classes, group, images = classes[1:], group - 1, images[1:]
     shape = (len(classes), high.shape[1])
     sums = ClassSums(classes, images, np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32))
-    _sums_loop()(np.ascontiguousarray(high), group, sums.total, sums.rectified, sums.fires)
+    _sums_loop()(np.ascontiguousarray(high), group, sums.total, sums.rectified, sums.active)
     return sums
 
 
-def _add(high: Floats, group: Ints, total: Doubles, rectified: Doubles, fires: NDArray[np.int32]) -> None:
+def _add(high: Floats, group: Ints, total: Doubles, rectified: Doubles, active: NDArray[np.int32]) -> None:
     """Adds each row of `high` (images, neurons) to row `group` of the sums, unless that is -1."""
     for i in range(len(high)):
         if group[i] >= 0:
-            all_of, above, count = total[group[i]], rectified[group[i]], fires[group[i]]
+            all_of, above, count = total[group[i]], rectified[group[i]], active[group[i]]
             for neuron in range(high.shape[1]):
                 value = high[i, neuron]
                 all_of[neuron] += value
@@ -213,8 +251,8 @@ def _add(high: Floats, group: Ints, total: Doubles, rectified: Doubles, fires: N
 @cache
 def _sums_loop() -> Callable[[Floats, Ints, Doubles, Doubles, NDArray[np.int32]], None]:
     sums = types.Array(types.float64, 2, "C")
-    high, fires = types.Array(types.float32, 2, "C"), types.Array(types.int32, 2, "C")
-    return compiled(types.void(high, types.Array(types.int64, 1, "C"), sums, sums, fires), _add)
+    high, active = types.Array(types.float32, 2, "C"), types.Array(types.int32, 2, "C")
+    return compiled(types.void(high, types.Array(types.int64, 1, "C"), sums, sums, active), _add)
 
 
 def selectivity(rectified_mean: Doubles, images: Ints) -> Floats:

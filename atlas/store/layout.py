@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 ATLAS = "atlas.json"
 SUMS = "SHA256SUMS"
 INDEX = "codes.faiss"
-TABLES = (
-    "images", "quarantine", "layers", "neurons", "examples", "classes", "map", "similar", "near_misses",
-    "properties", "filters", "sanity",
-)  # fmt: skip
-PARTED = ("responses", "codes")
-"""Tables that are folders of Parquet files, read in the order of their names."""
 PICTURES = "pictures"
 STATE = "state/fold.safetensors"
 SAMPLE = "state/sample.safetensors"
@@ -28,24 +22,24 @@ def table(name: str) -> str:
     return f"{name}.parquet"
 
 
-def part(name: str, number: int) -> str:
-    """Path of one file of a parted table."""
+def file_of(name: str, number: int) -> str:
+    """Path of one file of a table that is a folder of files."""
     return f"{name}/part-{number:05d}.parquet"
 
 
-def scan_unit(unit: int) -> str:
-    """The partial result of a unit of the scan: done because it is there."""
-    return f"work/scan/{unit:06d}.safetensors"
+def scan_chunk(chunk: int) -> str:
+    """The partial result of a chunk of the scan: done because it is there."""
+    return f"work/scan/{chunk:06d}.safetensors"
 
 
-def harvest_unit(unit: int) -> str:
-    """The rows of a unit of the harvest: done because it is there."""
-    return f"work/harvest/{unit:06d}.arrow"
+def harvest_chunk(chunk: int) -> str:
+    """The rows of a chunk of the harvest: done because it is there."""
+    return f"work/harvest/{chunk:06d}.arrow"
 
 
-def pack(stage: str, unit: int) -> str:
+def pack(stage: str, chunk: int) -> str:
     """Name of a pack of pictures, under `pictures/`."""
-    return f"{stage}-{unit:06d}.tar"
+    return f"{stage}-{chunk:06d}.tar"
 
 
 def pack_path(name: str) -> str:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atlas.store import layout, schema
+from atlas import tables
+from atlas.store import layout
 from atlas.store.files import Folder
 
 ROW_GROUP = 32_768
@@ -31,13 +32,13 @@ def writing(folder: Folder, path: str, to: pa.Schema) -> Iterator[pq.ParquetWrit
 
 def write(folder: Folder, name: str, table: pa.Table) -> None:
     """Writes the table `name` of the atlas. Raises `pyarrow.ArrowInvalid` where it does not fit the schema."""
-    write_batches(folder, layout.table(name), schema.SCHEMAS[name], [table])
+    write_batches(folder, layout.table(name), tables.BY_NAME[name].columns, [table])
 
 
-def write_batches(folder: Folder, path: str, to: pa.Schema, tables: Iterable[pa.Table]) -> None:
+def write_batches(folder: Folder, path: str, to: pa.Schema, batches: Iterable[pa.Table]) -> None:
     """Writes tables one after another into one Parquet file."""
     with writing(folder, path, to) as writer:
-        for table in tables:
+        for table in batches:
             writer.write_table(conform(table, to), row_group_size=ROW_GROUP)
 
 
@@ -47,8 +48,8 @@ def read(folder: Folder, name: str, columns: list[str] | None = None) -> pa.Tabl
         return pq.read_table(stream, columns=columns)
 
 
-def read_parts(folder: Folder, name: str) -> Iterator[pa.Table]:
-    """The files of a parted table, in the order of their names."""
+def read_files(folder: Folder, name: str) -> Iterator[pa.Table]:
+    """The files of a table that is a folder of files, in the order of their names."""
     for part in folder.names(name):
         with folder.open(f"{name}/{part}") as stream:
             yield pq.read_table(stream)

@@ -7,7 +7,7 @@ import zlib
 from typing import IO, Any
 
 Picture = dict[str, Any]
-"""A value of a picture column, as `schema.PICTURE` says."""
+"""A value of a picture column, as `atlas.tables.columns.PICTURE` says."""
 
 
 def missing(why: str) -> Picture:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from atlas.images.manifest import Manifest, hash_key, list_images
+from atlas.images import content
+from atlas.images.manifest import Manifest, list_images
 from atlas.settings import Settings, chunk_for
 from atlas.store import layout
 from atlas.store.files import Folder
@@ -20,7 +20,7 @@ HALF_CODES_ABOVE = 250_000
 
 @dataclass(frozen=True)
 class DataPlan:
-    """The images as workers know of them. `threshold`: hashes up to it may be in the response sample."""
+    """The images as workers know of them. `threshold`: content hashes up to it may be in the response sample."""
 
     count: int
     classes: tuple[str, ...]
@@ -52,20 +52,11 @@ def plan_data(settings: Settings) -> tuple[DataPlan, Manifest]:
             count,
             tuple(manifest.classes),
             manifest.digest,
-            sample_threshold(manifest.table, settings.seed, settings.sample),
+            content.threshold(count, settings.sample),
             chunk_for(count, settings.batch_size) if auto else int(settings.chunk_size),
         ),
         manifest,
     )
-
-
-def sample_threshold(table: pa.Table, seed: int, sample: int) -> int:
-    """Hash up to which images are kept for the response sample: twice as many as it needs, for those in quarantine."""
-    candidates = 2 * sample + 256
-    if len(table) <= candidates:
-        return 2**64 - 1
-    hashes = hash_key(seed, table.column("key"))
-    return int(np.partition(hashes, candidates)[candidates])
 
 
 def write_manifest(folder: Folder, table: pa.Table, chunk: int) -> None:

@@ -14,7 +14,8 @@ from atlas.harvest.drawn import ProjectionSettings
 from atlas.harvest.harvester import Harvester, HarvestReport, HarvestSettings
 from atlas.harvest.occluded import OcclusionSettings
 from atlas.scan.image_rows import image_rows
-from atlas.store import layout, parquet, schema
+from atlas.store import layout, parquet
+from atlas.tables import images as tables
 from atlas.types import SIDES, Layer
 from jobs.job import Chunk, Job
 from jobs.planning import data
@@ -78,13 +79,14 @@ def harvester_of(worker: Work) -> Harvester:
 
 def finish(job: Job) -> None:
     """All examples in one order, whatever chunk they came from; the table of images, which names their frames."""
-    bodies = (job.folder.get(layout.harvest_unit(chunk)) for chunk in range(job.count["harvest"]))
+    bodies = (job.folder.get(layout.harvest_chunk(chunk)) for chunk in range(job.count["harvest"]))
     parts = [harvester.load(body) for body in bodies]
     if not parts:
         raise JobError("no neuron has an example: every response is the same for all images; check the weights")
-    job.examples = in_order(pa.concat_tables([examples for examples, _ in parts]), job.plan.network.layers)
-    frames = pa.concat_tables([frames for _, frames in parts])
-    parquet.write_batches(job.folder, layout.table("images"), schema.IMAGES, _images(job, frames))
+    examples, explanations, frames = (pa.concat_tables(each) for each in zip(*parts, strict=True))
+    job.examples = in_order(examples, job.plan.network.layers)
+    job.explanations = in_order(explanations, job.plan.network.layers)
+    parquet.write_batches(job.folder, layout.table("images"), tables.IMAGES.columns, _images(job, frames))
 
 
 def _images(job: Job, frames: pa.Table) -> Iterator[pa.Table]:
@@ -94,13 +96,13 @@ def _images(job: Job, frames: pa.Table) -> Iterator[pa.Table]:
         yield image_rows(rows, job.gathered.images, plan.data.chunk, frames, plan.data.classes)
 
 
-def in_order(examples: pa.Table, layers: Sequence[Layer]) -> pa.Table:
-    """By layer, channel, side, rank."""
+def in_order(rows: pa.Table, layers: Sequence[Layer]) -> pa.Table:
+    """By layer, channel, side, rank; pictures of one example as they come."""
     place = {layer.name: layer.index for layer in layers}
-    layer = np.array([place[name] for name in examples.column("layer").to_pylist()])
-    side = np.array([SIDES.index(s) for s in examples.column("side").to_pylist()])
-    rank, channel = examples.column("rank").to_numpy(), examples.column("channel").to_numpy()
-    return examples.take(pa.array(np.lexsort((rank, side, channel, layer)))).combine_chunks()
+    layer = np.array([place[name] for name in rows.column("layer").to_pylist()])
+    side = np.array([SIDES.index(s) for s in rows.column("side").to_pylist()])
+    rank, channel = rows.column("rank").to_numpy(), rows.column("channel").to_numpy()
+    return rows.take(pa.array(np.lexsort((rank, side, channel, layer)))).combine_chunks()
 
 
 def seconds(todo: Todo, rates: Rates, workers: int) -> float:

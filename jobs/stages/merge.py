@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from atlas.errors import JobError
-from atlas.scan import neurons
 from atlas.scan.image_rows import quarantine_rows
-from atlas.scan.merge import gather, spread_winners
+from atlas.scan.merge import gather
 from atlas.scan.neurons import class_rows
-from atlas.store import layout, parquet, schema
+from atlas.scan.sampled import spread_winners
+from atlas.scan.winners import winners_of
+from atlas.store import layout, parquet
+from atlas.tables.neurons import CLASSES
 from jobs.job import Job
 from jobs.planning import data
 from jobs.progress import Progress
@@ -28,7 +30,7 @@ def finish(job: Job) -> None:
     plan, settings, folder = job.plan, job.plan.settings, job.folder
     progress = Progress("merge", plan.data.chunks, "chunks")
     gathered = gather(
-        folder, plan.data.chunks, plan.data.count // plan.data.chunk, plan.network.layers, len(plan.data.classes),
+        folder, plan.data.chunks, plan.data.count // plan.data.chunk, plan.network.layers,
         settings.k, settings.sample, lambda chunk: progress.show(chunk + 1), job.earlier, plan.data.half_codes,
     )  # fmt: skip
     progress.show(plan.data.chunks, final=True)
@@ -41,9 +43,10 @@ def finish(job: Job) -> None:
     rows = data.read_rows(folder, plan.data, bad)
     parquet.write(folder, "quarantine", quarantine_rows(gathered.quarantine, rows))
     by_class = class_rows(gathered.fold, plan.network.layers)
-    parquet.write_batches(folder, layout.table("classes"), schema.CLASSES, by_class)
-    spread = spread_winners(folder, plan.network.layers) if "spread" in settings.sides else []
-    job.winners = pa.concat_tables([neurons.winners_of(gathered.fold, settings.sides), *spread])
+    parquet.write_batches(folder, layout.table("classes"), CLASSES.columns, by_class)
+    references = gathered.references
+    spread = spread_winners(folder, plan.network.layers, references) if "spread" in settings.sides else []
+    job.winners = pa.concat_tables([winners_of(gathered.fold, settings.sides, references), *spread])
     job.gathered = gathered
 
 

@@ -8,12 +8,10 @@ import platform
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from atlas.explain import sanity, trust
 from atlas.options import plain
-from atlas.store import layout, parquet, schema, seal
-from atlas.types import Layer
+from atlas.scan.layer_rows import layer_rows
+from atlas.store import layout, parquet, seal
 from jobs.forecast import output_bytes
 from jobs.job import Job
 
@@ -24,14 +22,19 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "pyarrow", "faiss-cpu",
 
 
 def finish(job: Job) -> None:
-    """Writes neurons, examples and layers, and seals the folder."""
+    """Writes neurons, layers, examples with their pictures and trust, and seals the folder."""
     folder, codes, layers = job.folder, job.analysed, job.plan.network.layers
-    trusted = trust.by_neuron(codes.examples)
-    parquet.write(folder, "neurons", trust.with_trust(codes.neurons, trusted))
+    trusted = trust.trust_rows(job.explanations, [layer.name for layer in layers])
+    parquet.write(folder, "neurons", codes.neurons)
     parquet.write(folder, "examples", codes.examples)
-    parquet.write(folder, "layers", _layers(layers, codes.axis, trust.by_layer(trusted)))
+    parquet.write(folder, "explanations", job.explanations)
+    parquet.write(folder, "trust", trusted)
+    parquet.write(folder, "layers", layer_rows(layers, codes.axis))
     folder.sweep()  # a chunk that ran twice may have left half a file
-    words = [*trust.words(trusted), *sanity.words(parquet.read(folder, "sanity"))]
+    words = [
+        *trust.words(trusted, len(layers), job.plan.network.neurons),
+        *sanity.words(parquet.read(folder, "sanity")),
+    ]
     about = seal.seal(folder, _about(job, words))
     folder.remove(layout.WORK)
     job.digest = str(about["digest"])
@@ -41,33 +44,6 @@ def seconds(todo: Todo, rates: Rates, workers: int) -> float:
     """Rows, and checksums of all files."""
     rows = 2e-6 * todo.images + 2e-5 * todo.examples + 4e-8 * todo.neurons * todo.classes
     return rows + output_bytes(todo, rates)["all"] / rates.hash
-
-
-def _layers(
-    layers: tuple[Layer, ...], axis: dict[str, dict[str, float | None]], trusted: dict[str, trust.Trust]
-) -> pa.Table:
-    rows = []
-    for layer in layers:
-        f = layer.field
-        rows.append(
-            {
-                "layer": layer.name,
-                "index": layer.index,
-                "kind": layer.kind,
-                "channels": layer.channels,
-                "height": layer.height,
-                "width": layer.width,
-                **{
-                    f"field_{what}": {a: getattr(getattr(f, a), what) for a in "yx"}
-                    for what in ("size", "stride", "start")
-                },
-                "whole_input": f.global_field,
-                "rectified": layer.rectified,
-                "trust": trusted.get(layer.name),
-                "axis": axis.get(layer.name),
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=schema.LAYERS)
 
 
 def _about(job: Job, words: list[str]) -> dict[str, Any]:

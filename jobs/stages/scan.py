@@ -36,7 +36,10 @@ def scanner_of(worker: Work) -> Scanner:
     settings, data, session = worker.plan.settings, worker.plan.data, worker.session
     image_bytes, in_flight = 3 * session.preprocessing.crop**2, settings.in_flight_mb * 2**20
     ahead = min(max(in_flight // image_bytes, 2), 4 * settings.batch_size + worker.decode_threads)
-    feed = Feed(session.preprocessing, settings.thumbnails, worker.decode_threads, ahead, session.decoder)
+    feed = Feed(
+        session.preprocessing, settings.thumbnails, worker.decode_threads, ahead, settings.seed, data.threshold,
+        session.decoder,
+    )  # fmt: skip
     if worker.decoders:
         feed = remote(feed, tasks_at_once(worker.decoders, worker.workers, in_flight, image_bytes))
     return Scanner(

@@ -17,7 +17,11 @@ import pytest
 from atlas.analyse import duplicates, sample, similar, stage
 from atlas.codes import index
 from atlas.errors import FolderError, NetworkError
-from atlas.store import layout, parquet, schema
+from atlas.store import layout, parquet
+from atlas.tables.codes import codes
+from atlas.tables.images import IMAGES
+from atlas.tables.network import AXIS
+from atlas.tables.neurons import NEURONS
 from tests import naive_codes
 from tests.constructed_codes import CLASSES, PERMUTATION, Constructed, make, write_codes
 
@@ -46,10 +50,10 @@ def test_tables_are_by_the_schema(built: Built) -> None:
         table = parquet.read(made.folder, name)
         assert table.schema.equals(schema.SCHEMAS[name])
         assert table.num_rows > 0
-    assert result.neurons.column("vector").type == schema.NEURONS.field("vector").type
+    assert result.neurons.column("vector").type == NEURONS.columns.field("vector").type
     assert result.examples.column("duplicate_of").type == pa.int64()
     assert set(result.axis) == {"a", "b", "c"}
-    assert all(set(row) == {field.name for field in schema.AXIS} for row in result.axis.values())
+    assert all(set(row) == {field.name for field in AXIS} for row in result.axis.values())
 
 
 @pytest.mark.parametrize("by", similar.BY)
@@ -210,7 +214,7 @@ def test_equal_bytes_are_marked_whatever_the_codes(tmp_path: Path) -> None:
         row["thumbnail"] |= {"pack": "p.tar", "offset": 0, "length": row["image_id"], "crc32": 2**32 - 1, "why": None}
         if row["image_id"] in pair:
             row["thumbnail"] |= {"length": 7, "crc32": 8}
-    parquet.write(made.folder, "images", pa.Table.from_pylist(images, schema.IMAGES))
+    parquet.write(made.folder, "images", pa.Table.from_pylist(images, IMAGES.columns))
     found = run(made).examples.slice(0, 9).to_pylist()
     assert {row["image_id"]: row["duplicate_of"] for row in found}[pair[1]] == pair[0]
 
@@ -227,10 +231,10 @@ def test_few_images_are_no_error(tmp_path: Path, count: int) -> None:
 
 def test_equal_codes_give_no_tsne_and_say_why(tmp_path: Path) -> None:
     made = make(tmp_path, 20)
-    table = next(parquet.read_parts(made.folder, "codes"))
+    table = next(parquet.read_files(made.folder, "codes"))
     values = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(20 * 12, np.float32)), 12)
     equal = table.set_column(1, "code", values)
-    parquet.write_batches(made.folder, layout.part("codes", 0), schema.codes(12), [equal])
+    parquet.write_batches(made.folder, layout.file_of("codes", 0), codes(12), [equal])
     assert run(made).map["tsne"] == {"images": 0, "why": "all codes are equal"}
 
 

@@ -16,8 +16,8 @@ from atlas.explain.filters import LONGEST, Filters, filter_rows, find_filters
 from atlas.network.graph import trace
 from atlas.network.layers import find_layers
 from atlas.network.load import import_torchvision
-from atlas.store import schema
 from atlas.store.pictures import PackWriter
+from atlas.tables.network import FILTERS
 from atlas.types import Layer
 from tests.naive_filters import answers_to_impulses, linearised
 
@@ -146,7 +146,7 @@ def test_rows_and_pictures() -> None:
     pack = PackWriter(body, "filters.tar")
     table = filter_rows(net, layers, pack, 64, 64)
     pack.close()
-    assert table.schema.equals(schema.FILTERS)
+    assert table.schema.equals(FILTERS.columns)
     assert [len(m._forward_hooks) for m in net.modules()] == hooks
     every = table.to_pylist()
     rows = [row for row in every if row["kind"] != "kernel"]

@@ -17,8 +17,8 @@ from atlas.explain import masking
 from atlas.explain.aligned import Images, geometry
 from atlas.explain.backward import Example, project_examples
 from atlas.explain.masking import Marked, mark, marks, shifted, smoothing, strongest, trust
+from atlas.explain.trust import trust_rows, words
 from atlas.network.layers import find_layers
-from atlas.store import schema
 from atlas.types import Layer
 from tests.drawing import KINDS
 
@@ -53,6 +53,10 @@ def case(count: int = 12) -> tuple[nn.Module, Layer, Images, list[Example]]:
     return net, layer, images, examples
 
 
+REFERENCE = 0.125
+"""What the responses of these cases are measured from."""
+
+
 def _slow(
     net: nn.Module, layer: Layer, image: Tensor, example: Example, mask: NDArray[np.bool_], seed: int, token: str
 ) -> tuple[bool, list[float]]:
@@ -75,7 +79,7 @@ def _slow(
 
     shape = (bottom - top, right - left)
     assert mask.shape == shape
-    r, r0 = response(None), response(np.zeros(shape, bool))
+    r, r0 = response(None), REFERENCE
     other = shifted(mask, seed, token)
     values = [
         (response(mask) - r0) / (r - r0),
@@ -93,7 +97,7 @@ def test_against_a_slow_version_on_whole_images(batch_size: int) -> None:
     found = geometry(layer, 30, 26)
     marked: dict[int, Marked] = {}
     for p in project_examples(net, layer, found, images, examples, KINDS, 4):
-        marked[p.index] = mark(p, examples[p.index], 30, 26, f"t{p.index}")
+        marked[p.index] = mark(p, examples[p.index], REFERENCE, 30, 26, f"t{p.index}")
     order = [marked[i] for i in range(len(examples))]
     got = masking.test(net, layer, found, images, order, batch_size, seed=7)
     beyond = 0
@@ -108,7 +112,6 @@ def test_against_a_slow_version_on_whole_images(batch_size: int) -> None:
                 assert [values[name] for name in masking.MEASURES] == pytest.approx(expected, abs=1e-5)
                 beyond += 1
     assert beyond >= 10
-    pa.array([dict(result) for result in got], schema.EVIDENCES)
 
 
 def test_a_neuron_that_answers_to_one_pixel() -> None:
@@ -122,21 +125,21 @@ def test_a_neuron_that_answers_to_one_pixel() -> None:
     example = Example(0, 0, 1, 1)
     (projected,) = project_examples(net, layer, geometry(layer, 9, 9), images, [example], ["gradient"], 1)
     assert projected.response == 2.0
-    marked = mark(projected, example, 9, 9, "one")
+    marked = mark(projected, example, 0.0, 9, 9, "one")
     assert marked.masks["gradient"].sum() == 5  # a fifth of 25
     (result,) = masking.test(net, layer, geometry(layer, 9, 9), images, [marked], 4, 0)
     values = result["gradient"]
     assert values is not None
-    assert (values["keeps"], values["loses"]) == (1.0, 1.0)
-    assert values["keeps_random"] == values["loses_random"] in (0.0, 1.0)
+    assert (values["sufficiency"], values["comprehensiveness"]) == (1.0, 1.0)
+    assert values["sufficiency_random"] == values["comprehensiveness_random"] in (0.0, 1.0)
 
 
-def test_no_evidence_where_the_response_is_not_beyond_that_to_mean_colour() -> None:
+def test_no_evidence_where_the_response_is_not_beyond_the_reference() -> None:
     net, layer, images, examples = case(3)
     found = geometry(layer, 30, 26)
     (p,) = project_examples(net, layer, found, images, examples[1:2], KINDS, 1)
-    marked = mark(p, examples[1], 30, 26, "")
-    low = Marked(marked.example, -1e9, marked.masks, "")
+    marked = mark(p, examples[1], REFERENCE, 30, 26, "")
+    low = Marked(marked.example, -1e9, REFERENCE, marked.masks, "")
     (result,) = masking.test(net, layer, found, images, [low], 4, 0)
     assert set(result) == set(marked.masks)
     assert not any(result.values())
@@ -183,18 +186,45 @@ def test_marks_are_smoothed_sums_over_channels() -> None:
     assert [smoothing(n) for n in (7, 19, 59, 155, 224)] == [3, 3, 3, 9, 15]
 
 
+def evidence(*values: float) -> dict[str, float]:
+    return dict(zip(masking.MEASURES, values, strict=True))
+
+
 def test_trust_by_hand() -> None:
-    rows = [
-        {"keeps": 0.5, "loses": 0.9, "keeps_random": 0.1, "loses_random": 0.1},
-        None,
-        {"keeps": 0.7, "loses": 0.7, "keeps_random": 0.3, "loses_random": 0.1},
-        {"keeps": 0.6, "loses": -0.5, "keeps_random": 0.2, "loses_random": 0.3},
-    ]
+    rows = [evidence(0.5, 0.9, 0.1, 0.1), None, evidence(0.7, 0.7, 0.3, 0.1), evidence(0.6, -0.5, 0.2, 0.3)]
     got = trust(rows)
     assert got is not None
-    assert got == pytest.approx(
-        {"keeps": 0.6, "loses": 0.7, "keeps_random": 0.2, "loses_random": 0.1, "score": 0.5, "n": 3}
-    )
-    assert pa.array([got], schema.TRUST)[0].as_py()["n"] == 3
+    assert got == pytest.approx({**evidence(0.6, 0.7, 0.2, 0.1), "score": 0.5, "n": 3})
     assert trust([None]) is None
     assert trust([]) is None
+
+
+def explanation(layer: str, channel: int, rank: int, kind: str, *values: float) -> dict[str, object]:
+    return {"layer": layer, "channel": channel, "side": "max", "rank": rank, "kind": kind, **evidence(*values)}
+
+
+def test_trust_of_neurons_and_layers() -> None:
+    rows = [
+        explanation("a", 0, 0, "guided", 0.5, 0.5, 0, 0),
+        explanation("a", 0, 1, "guided", 0.7, 0.7, 0, 0),
+        explanation("a", 1, 0, "guided", 0.2, 0.2, 0, 0),
+        explanation("a", 1, 0, "gradient", 0.4, 0.4, 0, 0),
+        explanation("b", 0, 0, "gradient", 1.0, 1.0, 0.5, 0.5),
+    ]
+    untested = dict.fromkeys(masking.MEASURES)
+    rows.append({"layer": "b", "channel": 1, "side": "max", "rank": 0, "kind": "gradient", **untested})
+    found = trust_rows(pa.Table.from_pylist(rows), ["a", "b", "c"])
+    got = [(r["layer"], r["channel"], r["kind"], round(r["score"], 6), r["n"]) for r in found.to_pylist()]
+    assert got == [
+        ("a", None, "guided", 0.4, 2),
+        ("a", None, "gradient", 0.4, 1),
+        ("a", 0, "guided", 0.6, 2),
+        ("a", 1, "guided", 0.2, 1),
+        ("a", 1, "gradient", 0.4, 1),
+        ("b", None, "gradient", 0.5, 1),
+        ("b", 0, "gradient", 0.5, 1),
+    ]
+    lines = words(found, 3, 10)
+    assert "over 2 of 10 neurons in 1 of 3 layers" in lines[0]
+    assert "over 2 of 10 neurons in 2 of 3 layers" in lines[1]
+    assert lines[2].startswith("beyond chance, over the 1 neurons that have all of these kinds")  # (a, 1) alone

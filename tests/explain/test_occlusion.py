@@ -24,7 +24,7 @@ from atlas.explain.occlusion import (
     layout_of,
     occlusion_maps,
 )
-from atlas.harvest.examples import NOT_ASKED, Found, find
+from atlas.harvest.examples import Found, find
 from atlas.harvest.occluded import OcclusionSettings, occlude_found
 from atlas.images.decode import Preprocessing
 from atlas.network.layers import find_layers
@@ -175,7 +175,8 @@ def test_where_nothing_changes_there_is_no_picture(values: np.ndarray) -> None:
 def found_of(layers: list[Layer], rows: list[tuple[int, str, int, int, float]]) -> Found:
     """Examples: neuron, side, rank, image_id, response."""
     names = ("neuron", "side", "rank", "image_id", "response")
-    return find(layers, pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))), np.arange(3))
+    winners = pa.table(dict(zip(names, zip(*rows, strict=True), strict=True)))
+    return find(layers, winners.append_column("reference", pa.array([0.0] * len(rows))), np.arange(3))
 
 
 def test_found_examples(module: nn.Module, layers: list[Layer], images: Images) -> None:
@@ -190,8 +191,9 @@ def test_found_examples(module: nn.Module, layers: list[Layer], images: Images) 
     state = {name: value.clone() for name, value in module.state_dict().items()}
     pack = PackWriter(body, "one.tar")
     occlude_found(module, found, images, OcclusionSettings(1, ("max", "min", "spread"), 48, 8), pack, known)
-    pictures = found.pictures["occlusion"]
-    assert [picture["why"] for picture in pictures[:4]] == [None, NOT_ASKED, None, NOT_ASKED]
+    pictures = found.explanations["occlusion"]
+    assert sorted(pictures) == [0, 2, 4, 5]
+    assert [pictures[row]["why"] for row in (0, 2)] == [None, None]
     assert pictures[4]["why"] is None
     assert "not above 0" in pictures[5]["why"]
     assert set(known) == {0, 3}
@@ -234,4 +236,4 @@ def test_nothing_to_hide_says_why(layers: list[Layer], images: Images) -> None:
     last = sum(layer.channels for layer in layers[:-1])
     found = found_of(layers, [(last, "max", 0, 0, 1.0)])
     occlude_found(deaf, found, images, OcclusionSettings(3, ("max",), 48, 8), PackWriter(io.BytesIO(), "x"))
-    assert found.pictures["occlusion"][0]["why"] == WHY_NOTHING
+    assert found.explanations["occlusion"][0]["why"] == WHY_NOTHING

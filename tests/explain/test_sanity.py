@@ -53,7 +53,7 @@ def examples(layers: list[Layer]) -> pa.Table:
     random = np.random.default_rng(2)
     rows = [
         {"layer": layer.name, "channel": channel, "side": side, "rank": rank, "image_id": 10 + int(random.integers(4)),
-         "response": float(random.normal() + 1), "y": int(random.integers(layer.height)),
+         "response": float(random.normal() + 1), "reference": 0.25, "y": int(random.integers(layer.height)),
          "x": int(random.integers(layer.width))}
         for layer in layers for channel in range(layer.channels) for side in ("max", "min") for rank in range(2)
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The pictures of a unit's examples: same box and size as the crop, a reason where there is none, one answer."""
+"""The pictures of a chunk's examples: same box and size as the crop, a reason where there is none, one answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from atlas.explain.aligned import Images
 from atlas.explain.crops import picture_shape
 from atlas.harvest.drawn import ProjectionSettings, project_found
-from atlas.harvest.examples import NOT_ASKED, Found, find
+from atlas.harvest.examples import Found, find
 from atlas.network.layers import find_layers
 from atlas.store.pictures import PackWriter
 from atlas.types import Placement
@@ -52,6 +52,7 @@ def harvested(net: nn.Module, sides: tuple[str, ...] = ("max",), kinds: tuple[st
     rows[0] = (0, "max", 0, 4, 0.0)  # dead
     columns = list(zip(*rows, strict=True))
     winners = pa.table(dict(zip(("neuron", "side", "rank", "image_id", "response"), map(list, columns), strict=True)))
+    winners = winners.append_column("reference", pa.array([0.0] * len(rows), pa.float32()))
     found = find(layers, winners, np.array([2, 4, 9]))
     found.y[:], found.x[:] = 2, 3
     pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.uint8)
@@ -67,12 +68,13 @@ def harvested(net: nn.Module, sides: tuple[str, ...] = ("max",), kinds: tuple[st
 
 def test_pictures_lie_on_the_crop() -> None:
     found, body = harvested(Net())
-    found.table([Placement(1, 1, 0, 0)] * 3)
+    table = found.table([Placement(1, 1, 0, 0)] * 3, SIZE, SIZE)
+    assert (table.column("cell_right").to_numpy() - table.column("cell_left").to_numpy()).min() >= 1
     drawn = 0
     for row in range(len(found)):
         for kind in (*KINDS, "gradient_max"):
-            picture = found.pictures[kind][row]
-            if picture["why"] is None:
+            picture = found.explanations[kind].get(row)
+            if picture is not None and picture["why"] is None:
                 image = Image.open(io.BytesIO(body[picture["offset"] : picture["offset"] + picture["length"]]))
                 assert image.size == picture_shape(found.layer(row).field, 60)
                 assert picture["seed"] == 1
@@ -83,21 +85,26 @@ def test_pictures_lie_on_the_crop() -> None:
 
 def test_no_picture_is_invented() -> None:
     found, _ = harvested(Net())
-    assert "response is 0" in found.pictures["deconvnet"][0]["why"]
-    assert "response is 0" in found.pictures["gradient_max"][0]["why"]
-    assert found.evidence[0] is None
+    assert "response is 0" in found.explanations["deconvnet"][0]["why"]
+    assert "response is 0" in found.explanations["gradient_max"][0]["why"]
+    assert 0 not in found.evidence
     for row, side in enumerate(found.side):
         if side != "max":
-            assert found.pictures["guided"][row]["why"] == NOT_ASKED
-            assert found.evidence[row] is None
+            assert row not in found.explanations["guided"]
+            assert row not in found.evidence
+    rows = found.explained()
+    assert rows.num_rows == sum(side == "max" for side in found.side) * (len(KINDS) + 1)
+    assert set(rows.column("side").to_pylist()) == {"max"}
 
 
 def test_the_strongest_are_tested() -> None:
     found, _ = harvested(Net(), ("max", "min", "spread"))
     for row, side in enumerate(found.side):
         tested = found.rank[row] < 2 and side != "spread" and row != 0
-        assert (found.evidence[row] is not None) == tested
-    assert {found.pictures["gradient"][row]["seed"] for row, side in enumerate(found.side) if side == "min"} == {-1.0}
+        assert (row in found.evidence) == tested
+    assert {found.explanations["gradient"][row]["seed"] for row, side in enumerate(found.side) if side == "min"} == {
+        -1.0
+    }
 
 
 def test_what_is_refused_says_why_and_the_gradient_is_drawn() -> None:
@@ -105,10 +112,10 @@ def test_what_is_refused_says_why_and_the_gradient_is_drawn() -> None:
     for row, side in enumerate(found.side):
         if side == "max" and row:
             behind = found.layer(row).name == "b"
-            assert ("silu" in (found.pictures["deconvnet"][row]["why"] or "")) == behind
-            assert found.pictures["gradient"][row]["why"] is None
-            if behind and found.evidence[row] is not None:
-                assert set(found.evidence[row]) == {"gradient"}  # type: ignore[arg-type]
+            assert ("silu" in (found.explanations["deconvnet"][row]["why"] or "")) == behind
+            assert found.explanations["gradient"][row]["why"] is None
+            if behind and row in found.evidence:
+                assert set(found.evidence[row]) == {"gradient"}
 
 
 def test_one_answer() -> None:
@@ -120,8 +127,24 @@ def test_one_answer() -> None:
 
 def test_only_what_is_asked_for() -> None:
     found, _ = harvested(Net(), kinds=("guided",))
-    assert found.pictures["guided"][1]["why"] is None
-    assert found.pictures["gradient_max"][1]["why"] == NOT_ASKED
+    assert found.explanations["guided"][1]["why"] is None
+    assert set(found.explanations) == {"guided"}
     nothing, body = harvested(Net(), kinds=())
-    assert nothing.evidence == [None] * len(nothing)
+    assert not nothing.evidence
+    assert not nothing.explained().num_rows
     assert not body.strip(b"\0")
+
+
+def test_where_no_rectifier_follows_an_example_is_driven_beyond_its_reference() -> None:
+    layers = find_layers(Net().eval(), SIZE, SIZE)
+    names = ("neuron", "side", "rank", "image_id", "response", "reference")
+    rows = [
+        (0, "max", 0, 4, 3.0, 2.5),
+        (0, "max", 1, 2, 2.0, 2.5),
+        (1, "min", 0, 4, 1.0, 1.5),
+        (1, "min", 1, 2, 2.0, 1.5),
+    ]
+    found = find(layers, pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))), np.array([2, 4]))
+    assert found.driven.tolist() == [True, False, True, False]
+    assert "not above its reference 2.5" in found.why_not(1)
+    assert "not below its reference 1.5" in found.why_not(3)

@@ -345,5 +345,7 @@ def test_thumbnails_are_never_enlarged_and_never_empty() -> None:
 def test_decoding_needs_no_torch() -> None:
     import subprocess
 
-    code = "import sys, atlas.scan.decode, atlas.scan.images; print(any(m in sys.modules for m in ('torch', 'ray')))"
+    code = (
+        "import sys, atlas.images.decode, atlas.images.manifest; print(any(m in sys.modules for m in ('torch', 'ray')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -9,16 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from atlas.errors import ImageError, JobError, SourceError
 from atlas.images.decode import decode
-from atlas.images.manifest import MANIFEST, hash_key, list_images, read_image, read_images
+from atlas.images.manifest import MANIFEST, list_images, read_image, read_images
 from tests import naive_images
 from tests.sources import (
     PNG,
@@ -219,27 +216,6 @@ def test_the_digest_is_of_the_contents_not_the_place(tmp_path: Path) -> None:
     assert list_images([str(second)]).digest != digest
     (first / "a").rename(first / "c")
     assert list_images([str(first)]).digest != digest
-
-
-@settings(max_examples=50, deadline=None)
-@given(names=st.lists(st.text(), min_size=1, max_size=20), seed=st.integers(0, 2**63 - 1), cut=st.integers(0, 20))
-def test_the_hash_of_a_key_depends_on_seed_and_key_alone(names: list[str], seed: int, cut: int) -> None:
-    safe = [name.encode("utf-8", "replace").decode() for name in names]
-    whole = hash_key(seed, pa.array(safe, pa.string()))
-    parts = hash_key(seed, pa.chunked_array([safe[:cut], safe[cut:]], pa.string()))
-    assert whole.dtype == np.uint64
-    assert (whole == parts).all()
-    assert (
-        hash_key(seed, pa.array(safe, pa.string()))[::-1] == hash_key(seed, pa.array(safe[::-1], pa.string()))
-    ).all()
-
-
-def test_the_hash_of_a_key_is_even_and_stays() -> None:
-    hashes = hash_key(0, pa.array([f"{n}.png" for n in range(20_000)]))
-    counts = np.histogram(hashes.astype(np.float64), 10, (0, 2.0**64))[0]
-    assert np.abs(counts - 2000).max() < 250
-    assert not (hash_key(1, pa.array(["0.png"])) == hashes[0]).any()
-    assert hash_key(0, pa.array(["a.png"])).tolist() == [9349870816432532991]
 
 
 def test_what_cannot_be_listed_is_said_in_one_line(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_once_a_chunk_is_committed_the_job_stops_and_says_so(tmp_path: Path) -> 
     folder = Folder(str(root / "atlas"))
     error = DeviceMemoryError("scan of chunk 1: the memory of cuda is too small for --batch-size 8")
     assert building.smaller(folder, plan, error).settings.batch_size == 4
-    folder.put(layout.scan_unit(0), b"")
+    folder.put(layout.scan_chunk(0), b"")
     with pytest.raises(DeviceMemoryError, match="too small for --batch-size 8"):
         building.smaller(folder, plan, error)
 

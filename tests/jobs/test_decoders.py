@@ -13,6 +13,7 @@ from PIL import Image
 
 from atlas.errors import JobError, SettingsError
 from atlas.images import manifest
+from atlas.images.content import ALL
 from atlas.images.decode import Preprocessing
 from atlas.images.feed import Decoded, Feed, Quarantined
 from jobs import cluster, decoders
@@ -49,10 +50,9 @@ def test_row_groups_stay_whole_and_files_are_cut_anywhere(tmp_path: Path) -> Non
 
 def test_tasks_give_what_threads_give(tmp_path: Path, embedded_ray: None) -> None:
     rows = write(tmp_path)
-    measured = np.arange(len(rows)) % 3 == 0
-    feed = Feed(PREPROCESSING, 8, 1, 16)
-    found = list(decoders.remote(feed, 2).images(rows, measured))
-    for ours, expected in zip(found, feed.images(rows, measured), strict=True):
+    feed = Feed(PREPROCESSING, 8, 1, 16, 0, ALL // 2)
+    found = list(decoders.remote(feed, 2).images(rows))
+    for ours, expected in zip(found, feed.images(rows), strict=True):
         if isinstance(expected, Quarantined):
             assert ours == expected
             continue
@@ -75,18 +75,18 @@ def test_what_a_task_raises_is_raised_here(tmp_path: Path, embedded_ray: None) -
         path.unlink()
     (tmp_path / "files").rmdir()
     with pytest.raises(JobError, match="the folder is gone"):
-        list(decoders.remote(Feed(PREPROCESSING, 8, 1, 16), 2).images(rows, np.zeros(len(rows), bool)))
+        list(decoders.remote(Feed(PREPROCESSING, 8, 1, 16, 0, ALL // 2), 2).images(rows))
 
 
 def test_who_stops_half_way_leaves_no_task_behind(tmp_path: Path, embedded_ray: None) -> None:
     """Tasks that wait for someone to take their parts would hold their CPUs for ever."""
     rows = write(tmp_path)
-    feed = decoders.remote(Feed(PREPROCESSING, 8, 1, 16), 4)
+    feed = decoders.remote(Feed(PREPROCESSING, 8, 1, 16, 0, ALL // 2), 4)
     for _ in range(3):
-        some = feed.images(rows, np.zeros(len(rows), bool))
+        some = feed.images(rows)
         assert next(some).image_id == 0
         del some
-    assert len(list(feed.images(rows, np.zeros(len(rows), bool)))) == len(rows)
+    assert len(list(feed.images(rows))) == len(rows)
 
 
 def test_tasks_stay_within_the_bytes_in_flight() -> None:

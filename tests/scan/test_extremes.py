@@ -1,4 +1,4 @@
-"""Largest and smallest of each map, in every layout, precision and number of threads, against PyTorch's own."""
+"""Largest, smallest and mean of each map, in every layout, precision and number of threads, against PyTorch's own."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def two_threads() -> Iterator[None]:
 
 
 def found(maps: torch.Tensor) -> torch.Tensor:
-    """Largest and smallest (2, N, C), written to columns of a wider table, as a scan's are."""
+    """Largest, smallest and mean (3, N, C), written to columns of a wider table, as a scan's are."""
     n, channels = maps.shape[:2]
-    wide = torch.full((2, n, channels + 3), 7.0)
+    wide = torch.full((3, n, channels + 3), 7.0)
     extremes(maps, wide[:, :, 2:-1])
     assert (wide[:, :, [0, 1, -1]] == 7).all()
     return wide[:, :, 2:-1]
@@ -31,7 +31,10 @@ def found(maps: torch.Tensor) -> torch.Tensor:
 
 def check(maps: torch.Tensor) -> None:
     expected = torch.stack([maps.amax((2, 3)), maps.amin((2, 3))]).float()
-    torch.testing.assert_close(found(maps), expected, rtol=0, atol=0, equal_nan=True)
+    got = found(maps)
+    torch.testing.assert_close(got[:2], expected, rtol=0, atol=0, equal_nan=True)
+    if expected.isfinite().all() and expected.abs().max() < 1e30:
+        torch.testing.assert_close(got[2].double(), maps.double().mean((2, 3)), rtol=1e-5, atol=1e-5)
 
 
 SHAPES = [
@@ -72,7 +75,7 @@ def test_nan_beside_infinities() -> None:
     maps = torch.zeros(1, 4, 4, 4).to(memory_format=torch.channels_last)
     maps[0, 1, 2, 3] = float("nan")
     maps[0, 2, 0, 0], maps[0, 2, 0, 1] = float("inf"), float("-inf")
-    high, low = found(maps)
+    high, low, _ = found(maps)
     assert high[0, 1].isnan()
     assert low[0, 1].isnan()
     assert (high[0, 2], low[0, 2]) == (float("inf"), float("-inf"))
@@ -82,6 +85,7 @@ def test_nan_beside_infinities() -> None:
 def test_extremes_of_tokens() -> None:
     tokens = torch.randn(2, 9, 24)  # (N, T, C)
     maps = tokens.movedim(2, 1).unsqueeze(3)
-    high, low = found(maps)
+    high, low, mean = found(maps)
+    torch.testing.assert_close(mean, tokens.mean(1))
     assert torch.equal(high, tokens.amax(1))
     assert torch.equal(low, tokens.amin(1))

@@ -14,24 +14,24 @@ from atlas.scan.merge import Gathered, gather
 from atlas.store import layout
 from atlas.store.files import Folder
 from atlas.types import Axis, Field, Layer
-from tests.scan.test_partial import CLASSES, NEURONS, K, make
+from tests.scan.test_partial import NEURONS, K, make
 
 IMAGES = 4
 BLOB = 1_000_000
 LAYER = Layer(0, "layer", "conv", NEURONS, 1, 1, Field(Axis(1, 1, 0), Axis(1, 1, 0)), True, "m")
 
 
-def gathered(root: Path, units: int) -> tuple[Gathered, int]:
-    """The merge of so many units, whose blobs are a MB each; and the bytes it took at most."""
+def gathered(root: Path, chunks: int) -> tuple[Gathered, int]:
+    """The merge of so many chunks, whose blobs are a MB each; and the bytes it took at most."""
     folder = Folder(str(root))
-    for unit in range(units):
-        partial = make(unit * IMAGES, IMAGES, unit)
+    for chunk in range(chunks):
+        partial = make(chunk * IMAGES, IMAGES, chunk)
         measured = np.ones((IMAGES, len(properties.NAMES)), np.float32)
         partial = replace(partial, sample=replace(partial.sample, properties=measured), quarantine=[])
-        folder.put(layout.scan_unit(unit), partials.dump(partial, {"padding": "x" * BLOB}))
+        folder.put(layout.scan_chunk(chunk), partials.dump(partial, {"padding": "x" * BLOB}))
     tracemalloc.start()
     try:
-        return gather(folder, units, units, [LAYER], CLASSES, K, sample=40), tracemalloc.get_traced_memory()[1]
+        return gather(folder, chunks, chunks, [LAYER], K, sample=40), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 

@@ -1,4 +1,4 @@
-"""A unit's partial result and the fold of some units: what is written is what is read."""
+"""A chunk's partial result and the fold of some chunks: what is written is what is read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from atlas.images.content import SIZE
 from atlas.scan import partial as partials
 from atlas.scan import statistics, topk
-from atlas.scan.fold import Fold
+from atlas.scan.fold import Fold, Node
 from atlas.scan.partial import Images, Partial, Sample
+from atlas.scan.statistics import Moments
 
 NEURONS, K, CLASSES = 5, 3, 4
 
@@ -26,11 +28,23 @@ def make(first: int, count: int, seed: int = 0) -> Partial:
     ones = np.ones(count, np.int32)
     floats = np.ones(count, np.float32)
     return Partial(
-        Images(ids, ones, ones, class_ids.astype(np.int32), ones, floats, floats, ids, ids, ones.astype(np.uint32)),
+        Images(
+            ids,
+            rng.integers(0, 256, (count, SIZE), np.uint8),
+            ones,
+            ones,
+            class_ids.astype(np.int32),
+            ones,
+            floats,
+            floats,
+            ids,
+            ids,
+            ones.astype(np.uint32),
+        ),
         [(first + count, "empty", "no bytes")],
         topk.strongest(high, ids, K),
         topk.weakest(low, ids, K),
-        statistics.moments(high, low),
+        statistics.moments(high, low, high - 1),
         statistics.histogram(high),
         statistics.class_sums(high, class_ids),
         Sample(ids.astype(np.uint64), ids, high, low, floats[:, None]),
@@ -55,32 +69,79 @@ def assert_same(a: Any, b: Any) -> None:
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_dump_and_load(count: int) -> None:
     partial = make(10, count)
-    again, about = partials.load(partials.dump(partial, {"unit": 3}))
+    again, about = partials.load(partials.dump(partial, {"chunk": 3}))
     assert_same(partial, again)
-    assert about == {"unit": 3}
+    assert about == {"chunk": 3}
 
 
 def test_the_fold_is_that_of_all_images_and_survives_being_written() -> None:
-    units = [make(0, 7, 1), make(8, 0, 2), make(16, 9, 3)]
-    fold = Fold(NEURONS, CLASSES, K)
-    fold.add(units[0])
+    chunks = [make(0, 7, 1), make(8, 0, 2), make(16, 9, 3)]
+    fold = Fold(NEURONS, K)
+    fold.add(chunks[0])
     fold = Fold.load(fold.dump())
-    for unit in units[1:]:
-        fold.add(unit)
-    high = np.concatenate([u.sample.high for u in units])
-    ids = np.concatenate([u.sample.image_id for u in units])
-    class_ids = np.concatenate([u.images.class_id for u in units])
+    for chunk in chunks[1:]:
+        fold.add(chunk)
+    high = np.concatenate([u.sample.high for u in chunks])
+    ids = np.concatenate([u.sample.image_id for u in chunks])
+    class_ids = np.concatenate([u.images.class_id for u in chunks])
     assert_same(fold.strongest, topk.strongest(high, ids, K))
     assert_same(fold.weakest, topk.weakest(high - 2, ids, K))
-    assert fold.moments is not None
     assert fold.moments.images == len(ids)
     np.testing.assert_allclose(fold.moments.mean, high.mean(0, dtype=np.float64), rtol=1e-12)
+    np.testing.assert_allclose(fold.moments.map_total, (high - 1).sum(0, dtype=np.float64), rtol=1e-12)
     assert fold.histogram.sum() == high.size
-    for class_id in range(CLASSES):
+    sums = fold.classes
+    assert sums.classes.tolist() == sorted(set(class_ids.tolist()) - {-1})
+    for row, class_id in enumerate(sums.classes):
         mine = high[class_ids == class_id]
-        assert fold.class_images[class_id] == len(mine)
-        np.testing.assert_allclose(fold.class_total[class_id], mine.sum(0, dtype=np.float64), atol=1e-12)
-        assert_array_equal(fold.class_fires[class_id], (mine > 0).sum(0))
+        assert sums.images[row] == len(mine)
+        np.testing.assert_allclose(sums.total[row], mine.sum(0, dtype=np.float64), atol=1e-12)
+        assert_array_equal(sums.active[row], (mine > 0).sum(0))
+
+
+def slow_tree(chunks: list[Partial]) -> tuple[float, float]:
+    """The first neuron's mean of maps and first class sum by recursion: halves at the largest power of two."""
+
+    def total(first: int, last: int) -> Moments:
+        if last - first == 1:
+            return chunks[first].moments
+        half = 2 ** ((last - first - 1).bit_length() - 1)
+        return total(first, first + half).fold(total(first + half, last))
+
+    out: Moments | None = None
+    start = 0
+    while start < len(chunks):  # whole subtrees from left to right
+        size = 2 ** ((len(chunks) - start).bit_length() - 1)
+        node = total(start, start + size)
+        out = node if out is None else out.fold(node)
+        start += size
+    assert out is not None
+    return float(out.mean[0]), float(out.map_total[0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 13])
+def test_sums_are_folded_in_the_fixed_tree(count: int) -> None:
+    chunks = [make(20 * number, 11, number) for number in range(count)]
+    fold = Fold(NEURONS, K)
+    for number, chunk in enumerate(chunks):
+        fold.add(chunk)
+        if number == count // 2:
+            fold = Fold.load(fold.dump())  # an atlas that is extended
+        assert fold.chunks == number + 1
+        assert len(fold.nodes) == (number + 1).bit_count()
+    assert (float(fold.moments.mean[0]), float(fold.moments.map_total[0])) == slow_tree(chunks)
+
+
+def test_whoever_folds_a_subtree_the_answer_is_the_same() -> None:
+    chunks = [make(20 * number, 5, number) for number in range(8)]
+    nodes = [Node(number, 0, chunk.moments, chunk.classes) for number, chunk in enumerate(chunks)]
+    while len(nodes) > 1:
+        nodes = [left.joined(right) for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
+    fold = Fold(NEURONS, K)
+    for chunk in chunks:
+        fold.add(chunk)
+    assert_same(fold.nodes[0].moments, nodes[0].moments)
+    assert_same(fold.nodes[0].classes, nodes[0].classes)
 
 
 def test_the_smallest_of_a_sample() -> None:

@@ -19,20 +19,22 @@ floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 def test_moments_fold_as_numpy_counts(values: list[float], cut: int) -> None:
     high = np.array(values, np.float32)[:, None].clip(-1e15, 1e15)  # (images, 1)
     low = high - 1
-    whole = statistics.moments(high[:cut], low[:cut]).fold(statistics.moments(high[cut:], low[cut:]))
+    whole = statistics.moments(high[:cut], low[:cut], low[:cut]).fold(
+        statistics.moments(high[cut:], low[cut:], low[cut:])
+    )
     exact = high.astype(np.float64)
     scale = float(np.abs(exact).max()) or 1.0
     assert whole.images == len(values)
     assert whole.mean[0] == pytest.approx(exact.mean(), abs=1e-12 * scale)
     assert whole.m2[0] == pytest.approx(((exact - exact.mean()) ** 2).sum(), rel=1e-9, abs=1e-12 * scale**2)
-    assert whole.fires[0] == (high > 0).sum()
+    assert whole.active[0] == (high > 0).sum()
     assert (whole.max_high[0], whole.max_low[0]) == (high.max(), high.min())
     assert (whole.min_high[0], whole.min_low[0]) == (low.max(), low.min())
 
 
 def test_moments_far_from_zero_keep_their_digits() -> None:
     high = (1e4 + RNG.normal(0, 0.01, (1000, 1))).astype(np.float32)
-    found = statistics.moments(high, high)
+    found = statistics.moments(high, high, high)
     assert found.m2[0] / 1000 == pytest.approx(high.astype(np.float64).var(), rel=1e-9)
 
 
@@ -109,7 +111,7 @@ def test_class_sums_by_hand() -> None:
     assert sums.images.tolist() == [1, 2]
     assert sums.total.tolist() == [[3, 5], [5, -3]]
     assert sums.rectified.tolist() == [[3, 5], [5, 0]]
-    assert sums.fires.tolist() == [[1, 1], [2, 0]]
+    assert sums.active.tolist() == [[1, 1], [2, 0]]
 
 
 def test_class_sums_without_classes() -> None:
