@@ -103,7 +103,7 @@ class Constructed(Folder):
 
 def _only(sums: statistics.ClassSums, classes: np.ndarray) -> statistics.ClassSums:
     rows = slice(0, len(classes))
-    return statistics.ClassSums(classes, sums.images[rows], sums.total[rows], sums.rectified[rows], sums.fires[rows])
+    return statistics.ClassSums(classes, sums.images[rows], sums.total[rows], sums.rectified[rows], sums.active[rows])
 
 
 def template(seed: int, neurons: int, unit: int, classes: int, dimensions: int, order: str) -> Partial:
@@ -117,11 +117,13 @@ def template(seed: int, neurons: int, unit: int, classes: int, dimensions: int, 
     of = rng.integers(0, classes, unit) if order == "shuffled" else np.arange(unit) % 3
     rows = rng.choice(unit, 7, replace=False)
     return Partial(
-        images=Images(*(np.zeros(unit, kind) for kind in _KINDS)),
+        images=Images(
+            **{name: np.zeros((unit, 32) if name == "content" else unit, kind) for name, kind in _KINDS.items()}
+        ),
         quarantine=[],
         strongest=topk.strongest(high, ids, K),
         weakest=topk.weakest(low, ids, K),
-        moments=statistics.moments(high, low),
+        moments=statistics.moments(high, low, low),
         histogram=statistics.histogram(high),
         classes=statistics.class_sums(high, of),
         sample=Sample(rows.astype(np.uint64), rows, high[rows], low[rows], np.zeros((7, PROPERTIES), np.float32)),
@@ -129,9 +131,11 @@ def template(seed: int, neurons: int, unit: int, classes: int, dimensions: int, 
     )
 
 
-_KINDS = (
-    np.int64, np.int32, np.int32, np.int32, np.int32, np.float32, np.float32, np.int64, np.int64, np.uint32,
-)  # fmt: skip
+_KINDS = {
+    "image_id": np.int64, "content": np.uint8, "width": np.int32, "height": np.int32, "class_id": np.int32,
+    "predicted": np.int32, "probability": np.float32, "loss": np.float32, "thumbnail_offset": np.int64,
+    "thumbnail_length": np.int64, "thumbnail_crc32": np.uint32,
+}  # fmt: skip
 
 
 def peak() -> float:
@@ -167,7 +171,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Constructed(temporary, templates, chosen.units, chosen.unit, chosen.classes, chosen.order)
         begin, cpu = time.perf_counter(), time.process_time()
-        gathered = gathering.gather(folder, chosen.units, chosen.units, layers, chosen.classes, K, SAMPLE)
+        gathered = gathering.gather(folder, chosen.units, chosen.units, layers, K, SAMPLE)
         wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
         print(
             f"merge {wall:.1f} s ({cpu:.1f} s of processor time, {folder.seconds:.1f} of them to construct the units); "
@@ -175,7 +179,7 @@ def main() -> None:
             f"peak {peak():.2f} GB"
         )
         begin = time.perf_counter()
-        rows = len(neuron_rows(gathered.fold, layers, ("max", "min")))
+        rows = len(neuron_rows(gathered.fold, layers, ("max", "min"), gathered.references))
         count = sum(len(table) for table in class_rows(gathered.fold, layers))
         print(
             f"{rows} rows of neurons and {count} of classes {time.perf_counter() - begin:.1f} s; peak {peak():.2f} GB"

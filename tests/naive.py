@@ -5,6 +5,7 @@ Written from the contract, not from the code: it shares nothing with `atlas.scan
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ class Scan:
     ids: list[int] = field(default_factory=list)
     high: dict[str, Array] = field(default_factory=dict)
     low: dict[str, Array] = field(default_factory=dict)
+    mean: dict[str, Array] = field(default_factory=dict)  # of the map
     high_at: dict[str, Array] = field(default_factory=dict)  # y * width + x
     low_at: dict[str, Array] = field(default_factory=dict)
     width: dict[str, int] = field(default_factory=dict)
@@ -60,7 +62,9 @@ def scan(
 
     `layers`: the name of each layer and of the module whose output it is. The code is the input of module `code`.
     """
-    kept: dict[str, list[Array]] = {f"{what} {name}": [] for name in layers for what in ("high", "low", "top", "end")}
+    kept: dict[str, list[Array]] = {
+        f"{what} {name}": [] for name in layers for what in ("high", "low", "mean", "top", "end")
+    }
     out, logits, codes = Scan(), [], []
     outputs: dict[str, Tensor] = {}
     modules = dict(module.named_modules())
@@ -92,12 +96,14 @@ def scan(
                 kept[f"top {name}"].append(top)
                 kept[f"end {name}"].append(end)
                 kept[f"high {name}"].append(np.take_along_axis(flat, top[..., None], 2)[..., 0])
+                kept[f"mean {name}"].append(flat.mean(2, dtype=np.float64))
                 kept[f"low {name}"].append(np.take_along_axis(flat, end[..., None], 2)[..., 0])
     finally:
         for handle in handles:
             handle.remove()
     for name in layers:
         out.high[name], out.low[name] = (np.concatenate(kept[f"{what} {name}"]) for what in ("high", "low"))
+        out.mean[name] = np.concatenate(kept[f"mean {name}"])
         out.high_at[name], out.low_at[name] = (np.concatenate(kept[f"{what} {name}"]) for what in ("top", "end"))
     out.logits, out.codes = np.concatenate(logits), np.concatenate(codes)
     return out
@@ -138,3 +144,8 @@ def selectivity(values: Array, class_ids: Array) -> float:
     best = means.pop(int(np.argmax(means)))
     rest = sum(means) / len(means)
     return (best - rest) / (best + rest) if best + rest else float("nan")
+
+
+def sample_hash(seed: int, content: bytes) -> int:
+    """What orders images for the response sample: eight bytes of BLAKE2b over the seed in words, a zero, the content."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}".encode() + bytes(1) + content, digest_size=8).digest(), "little")

@@ -76,7 +76,7 @@ def compare(a: Path, b: Path) -> None:
         assert row["crop"]["crc32"] == other["crop"]["crc32"]
     for row, other in zip(rows(a, "neurons"), rows(b, "neurons"), strict=True):
         assert (row["layer"], row["channel"], row["dead"]) == (other["layer"], other["channel"], other["dead"])
-        for name in ("images", "mean", "std", "min", "max", "fires", "selectivity"):
+        for name in ("images", "mean", "std", "min", "max", "activation_rate", "map_mean", "selectivity"):
             near = None if other[name] is None else pytest.approx(other[name], rel=1e-4, abs=1e-5)
             assert row[name] == near
     for row, other in zip(rows(a, "classes"), rows(b, "classes"), strict=True):

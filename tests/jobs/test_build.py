@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -72,6 +73,9 @@ def test_images(tiny_atlas: Path, twin: naive.Scan) -> None:
         assert row["probability"] == pytest.approx(share.max(), rel=1e-6)
         assert row["loss"] == pytest.approx(-np.log(share[row["class_id"]]), rel=1e-5)
         assert row["thumbnail"]["length"] > 0
+        assert row["class_ids"] is None
+        body = (tiny_atlas.parent / "images" / row["key"]).read_bytes()
+        assert row["content"] == hashlib.sha256(body).digest()
 
 
 def test_winners_and_positions_agree_entirely(twin: naive.Scan, examples: dict[Any, Any]) -> None:
@@ -96,6 +100,9 @@ def test_spread_and_response_sample(tiny_atlas: Path, twin: naive.Scan, examples
         ids = [row["image_id"] for row in sample]
         assert ids == sorted(ids)
         assert len(ids) == SAMPLE
+        digests = {row["image_id"]: row["content"] for row in table(tiny_atlas, "images")}
+        smallest = sorted(digests, key=lambda i: (naive.sample_hash(0, digests[i]), i))[:SAMPLE]
+        assert ids == sorted(smallest)
         at = [twin.ids.index(i) for i in ids]
         np.testing.assert_array_equal(np.array([row["max"] for row in sample], np.float32), twin.high[name][at])
         np.testing.assert_array_equal(np.array([row["min"] for row in sample], np.float32), twin.low[name][at])
@@ -120,6 +127,9 @@ def test_boxes(tiny_atlas: Path, examples: dict[Any, Any]) -> None:
                 size = sizes[row["image_id"]]
                 resized = 36 if size[side] == min(size) else int(36 * size[side] / min(size))
                 offset = round((resized - tiny.CROP) / 2)
+                positions = layer["width" if axis == "x" else "height"]
+                assert row[f"cell_{low}"] == pytest.approx(row[axis] * tiny.CROP / positions)
+                assert row[f"cell_{high}"] == pytest.approx((row[axis] + 1) * tiny.CROP / positions)
                 for edge in (low, high):
                     wanted = (offset + row[f"field_{edge}"]) * size[side] / resized
                     assert row[f"image_{edge}"] == pytest.approx(wanted, abs=1e-9)
@@ -129,6 +139,8 @@ def test_numbers_of_neurons(tiny_atlas: Path, twin: naive.Scan) -> None:
     class_ids = np.array([row["class_id"] for row in table(tiny_atlas, "images")])
     rows = table(tiny_atlas, "neurons")
     assert [(row["layer"], row["channel"]) for row in rows] == neurons(twin)
+    sampled = pq.read_table(tiny_atlas / "responses/part-00000.parquet").column("image_id").to_pylist()
+    at = [twin.ids.index(i) for i in sampled]
     for row in rows:
         high = twin.high[row["layer"]][:, row["channel"]]
         low = twin.low[row["layer"]][:, row["channel"]]
@@ -137,7 +149,12 @@ def test_numbers_of_neurons(tiny_atlas: Path, twin: naive.Scan) -> None:
         assert row["std"] == pytest.approx(high.std(dtype=np.float64), rel=1e-5, abs=1e-9)
         assert row["max"] == high.max()
         assert row["min"] == low.min()
-        assert row["fires"] == (high > 0).mean()
+        rectified = row["layer"] in RECTIFIED
+        assert row["activation_rate"] == ((high > 0).mean() if rectified else None)
+        assert row["reference_max"] == (0 if rectified else np.float32(np.median(high[at])))
+        assert row["reference_min"] == (0 if rectified else np.float32(np.median(low[at])))
+        means = twin.mean[row["layer"]][:, row["channel"]]
+        assert row["map_mean"] == pytest.approx(means.mean(), rel=1e-5, abs=1e-6)
         assert row["dead"] == (not (high > 0).any() if row["layer"] in RECTIFIED else None)
         for side, values in (("max", high), ("min", low)):
             assert (row[f"why_{side}"] is not None) == (values.max() == values.min())
@@ -176,7 +193,8 @@ def test_class_profiles(tiny_atlas: Path, twin: naive.Scan) -> None:
             values = twin.high[name][class_ids == class_id, channel]
             row = rows[name, channel, class_id]
             assert row["mean"] == pytest.approx(values.mean(dtype=np.float64), rel=1e-6, abs=1e-9)
-            assert row["share"] == pytest.approx((values > 0).mean(), rel=1e-6)
+            share = pytest.approx((values > 0).mean(), rel=1e-6) if name in RECTIFIED else None
+            assert row["share"] == share
             means.append(row["mean"])
         assert [t["class_id"] for t in tops[name, channel]] == sorted(range(4), key=lambda c: (-means[c], c))
 
@@ -194,3 +212,45 @@ def test_provenance(tiny_atlas: Path, twin: naive.Scan) -> None:
     assert about["counts"] | {"images": len(twin.ids), "quarantined": 3, "layers": 6, "dead": 2} == about["counts"]
     assert about["counts"]["neurons"] == len(neurons(twin))
     assert not (tiny_atlas / "work").exists()
+
+
+def test_pictures_are_rows(tiny_atlas: Path, examples: dict[Any, Any]) -> None:
+    """A row for each example of side max and kind; one that is not driven says so and names its reference."""
+    references = {(row["layer"], row["channel"]): row["reference_max"] for row in table(tiny_atlas, "neurons")}
+    pictures = table(tiny_atlas, "explanations")
+    kinds = ("deconvnet", "guided", "gradient", "gradient_max")
+    wanted = [
+        (*key, row["rank"], kind) for key, rows in examples.items() if key[2] == "max" for row in rows for kind in kinds
+    ]
+    found = {(row["layer"], row["channel"], row["side"], row["rank"], row["kind"]): row for row in pictures}
+    assert len(found) == len(pictures)
+    assert set(found) == set(wanted)
+    undriven = 0
+    for (layer, channel, side, rank, kind), row in found.items():
+        response = examples[layer, channel, side][rank]["response"]
+        if response <= references[layer, channel]:
+            undriven += 1
+            assert "nothing in the image drives the neuron" in row["picture"]["why"]
+        elif row["picture"]["why"] is None and kind == "gradient" and rank < 3:
+            assert row["sufficiency"] is not None
+        if rank >= 3 or kind == "gradient_max":
+            assert row["sufficiency"] is None
+    assert undriven
+
+
+def test_trust_is_the_median_of_the_evidence(tiny_atlas: Path) -> None:
+    tested: dict[Any, list[float]] = {}
+    for row in table(tiny_atlas, "explanations"):
+        if row["sufficiency"] is not None:
+            tested.setdefault((row["layer"], row["channel"], row["kind"]), []).append(row["sufficiency"])
+    rows = table(tiny_atlas, "trust")
+    neurons = {(r["layer"], r["channel"], r["kind"]): r for r in rows if r["channel"] is not None}
+    assert set(neurons) == set(tested)
+    for key, values in tested.items():
+        assert neurons[key]["sufficiency"] == pytest.approx(np.median(values), rel=1e-6)
+        assert neurons[key]["n"] == len(values)
+    for row in rows:
+        if row["channel"] is None:
+            mine = [r["sufficiency"] for k, r in neurons.items() if (k[0], k[2]) == (row["layer"], row["kind"])]
+            assert row["sufficiency"] == pytest.approx(np.median(mine), rel=1e-6)
+            assert row["n"] == len(mine)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from atlas.errors import SettingsError
-from atlas.scan.neurons import WINNERS
+from atlas.scan.winners import WINNERS
 from atlas.store.files import Folder
 from jobs.planning import data, output
 from jobs.planning.plan import Plan, make_plan
@@ -19,7 +19,7 @@ from tests import tiny
 
 def winners(image_ids: list[int]) -> pa.Table:
     count = len(image_ids)
-    columns = [list(range(count)), ["max"] * count, [0] * count, image_ids, [1.0] * count]
+    columns = [list(range(count)), ["max"] * count, [0] * count, image_ids, [1.0] * count, [0.0] * count]
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, WINNERS, strict=True)], schema=WINNERS)
 
 
@@ -44,14 +44,6 @@ def test_an_image_that_wins_often_is_a_chunk_of_its_own() -> None:
 
 def test_no_winners_no_units() -> None:
     assert list(harvest.cut(winners([]), 16)) == []
-
-
-def test_the_threshold_lets_enough_images_pass() -> None:
-    table = pa.table({"key": pa.chunked_array([[f"k{i}" for i in range(5000)]])})
-    hashes = data.hash_key(3, table.column("key"))
-    threshold = data.sample_threshold(table, 3, 100)
-    assert 200 <= (hashes <= np.uint64(threshold)).sum() <= 1000
-    assert data.sample_threshold(table, 3, 4096) == 2**64 - 1
 
 
 @pytest.fixture(scope="module")
