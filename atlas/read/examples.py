@@ -7,41 +7,40 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from atlas.errors import FolderError
+from atlas.read import source
 from atlas.read.images import Images, put
 from atlas.read.layers import Layers
-from atlas.read.pictures import Columns, Packs, Place, none, nowhere
-from atlas.read.records import Array, Records, ahead
-from atlas.store import layout
-from atlas.types import PROJECTIONS, SIDES
+from atlas.read.pictures import Packs, Place, none, nowhere
+from atlas.read.records import Array, Records, Words, ahead
+from atlas.read.trust import in_order
+from atlas.tables.columns import MEASURES
+from atlas.types import SIDES
 
-KINDS = (*PROJECTIONS, "gradient_max", "occlusion")
-"""Picture columns beside the crop."""
 _EDGES = ("left", "top", "right", "bottom")
 _PLACE = np.dtype([("pack", "<u2"), ("offset", "<i8"), ("length", "<u4"), ("why", "<u2")])
 _EXAMPLE = np.dtype(
     [
         ("side", "u1"), ("rank", "<i4"), ("image_id", "<i8"), ("response", "<f4"), ("y", "<i4"), ("x", "<i4"),
         *((f"field_{edge}", "<i4") for edge in _EDGES), *((f"image_{edge}", "<f8") for edge in _EDGES),
+        *((f"cell_{edge}", "<f8") for edge in _EDGES),
         ("duplicate_of", "<i8"), ("class_id", "<i4"), ("width", "<i4"), ("height", "<i4"),
         ("thumbnail", "<u2"), ("picture", "<u2"),
         *((name, _PLACE[name]) for name in ("pack", "offset", "length", "why")),
-        *((f"why_{kind}", "<u2") for kind in KINDS),
     ]
 )  # fmt: skip
-_PICTURE = np.dtype(
-    [("row", "<i8"), ("pack", "<u2"), ("offset", "<i8"), ("length", "<u4"), ("seed", "<f4"), ("scale", "<f4")]
-)
-_MEASURES = ("keeps", "loses", "keeps_random", "loses_random")
-_EVIDENCE = np.dtype(
+_EXPLANATION = np.dtype(
     [
-        ("row", "<i8"), *((kind, "?") for kind in PROJECTIONS),
-        *((f"{kind}_{measure}", "<f4") for kind in PROJECTIONS for measure in _MEASURES),
+        ("side", "u1"), ("rank", "<i4"), ("kind", "<u2"), *((name, _PLACE[name]) for name in _PLACE.names or ()),
+        ("seed", "<f4"), ("scale", "<f4"), ("tested", "?"), *((name, "<f4") for name in MEASURES),
     ]
 )  # fmt: skip
-_PLAIN = ("rank", "image_id", "response", "y", "x", *(f"{of}_{e}" for of in ("field", "image") for e in _EDGES))
+_PLAIN = (
+    "rank", "image_id", "response", "y", "x", *(f"{of}_{e}" for of in ("field", "image", "cell") for e in _EDGES),
+)  # fmt: skip
+Evidence = tuple[float | None, float | None, float | None, float | None]
+"""Sufficiency and comprehensiveness, then the same of a random mask."""
 _SIDE: dict[str, int] = {side: number for number, side in enumerate(SIDES)}
 
 
@@ -62,11 +61,10 @@ class Example(NamedTuple):
     height: int
     no_thumbnail: str | None
     no_picture: str | None
+    cell: tuple[float, float, float, float]
     crop: Place
-    pictures: list[Place]
-    """In the order of `KINDS`."""
-    evidence: list[tuple[float, float, float, float] | None]
-    """In the order of `PROJECTIONS`: keeps, loses, keeps_random, loses_random."""
+    pictures: dict[str, tuple[Place, Evidence | None]]
+    """By kind: the picture, or why there is none, and its evidence where it was tested."""
 
 
 class Examples:
@@ -76,19 +74,20 @@ class Examples:
         self._packs = packs
         self._whys: list[Place] = []
         self._records = Records(_EXAMPLE, layers.neurons, "examples.parquet")
-        self._pictures = [Records(_PICTURE, layers.neurons, "examples.parquet") for _ in KINDS]
-        self._evidence = Records(_EVIDENCE, layers.neurons, "examples.parquet")
+        self._pictures = Records(_EXPLANATION, layers.neurons, "explanations.parquet")
+        self._kinds = Words()
         self._best = np.zeros(layers.neurons, _PLACE)
         self._best["why"] = 1
         held: list[Array] = [np.empty(0, np.uint32)]
-        file = pq.ParquetFile(folder / layout.table("examples"), read_dictionary=["layer", "side"])
-        for batch in ahead(file.iter_batches(16_384)):
+        for batch in ahead(source.batches(folder, "examples", dictionary=["layer", "side"], rows=16_384)):
             held.append(self._lay_out(batch, layers, images))
         self._hold(held, images.count)
+        for batch in ahead(source.batches(folder, "explanations", dictionary=["layer", "side", "kind"], rows=16_384)):
+            self._explain(batch, layers)
+        self.kinds = in_order(name for name in self._kinds.texts[1:] if name)
 
     def _lay_out(self, batch: pa.RecordBatch, layers: Layers, images: Images) -> Array:
         """Takes in some rows; returns the rows of their images."""
-        first = self._records.total
         neuron = layers.numbers("examples", batch.column("layer"), batch.column("channel"))
         rows = np.empty(len(batch), _EXAMPLE)
         rows["side"] = _sides(batch.column("side"))
@@ -102,14 +101,25 @@ class Examples:
         best = np.flatnonzero((rows["side"] == 0) & (rows["rank"] == 0))
         for name in _PLACE.names or ():
             self._best[name][neuron[best]] = rows[name][best]
-        for kind, records in zip(KINDS, self._pictures, strict=True):
-            columns = self._packs.columns(batch.column(kind))
-            rows[f"why_{kind}"] = columns.why
-            records.append(neuron[columns.row], _drawn(columns, first))
         self._records.append(neuron, rows)
-        there, tested = _evidences(batch.column("evidence"), first)
-        self._evidence.append(neuron[there], tested)
         return row.astype(np.uint32)
+
+    def _explain(self, batch: pa.RecordBatch, layers: Layers) -> None:
+        """Takes in some rows of explanations.parquet."""
+        neuron = layers.numbers("explanations", batch.column("layer"), batch.column("channel"))
+        rows = np.zeros(len(batch), _EXPLANATION)
+        rows["side"] = _sides(batch.column("side"))
+        rows["rank"] = batch.column("rank").to_numpy()
+        rows["kind"] = self._kinds.encode(batch.column("kind"), np.uint16)
+        columns = self._packs.columns(batch.column("picture"))
+        put(rows, columns)
+        for name in ("seed", "scale"):
+            rows[name] = np.nan
+            rows[name][columns.row] = getattr(columns, name)
+        for name in MEASURES:
+            rows[name] = batch.column(name).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        rows["tested"] = ~np.isnan(rows[MEASURES[0]])
+        self._pictures.append(neuron, rows)
 
     def _hold(self, held: list[Array], images: int) -> None:
         """Lays out the numbers of the examples of each image."""
@@ -123,25 +133,23 @@ class Examples:
 
     def of(self, neuron: int) -> list[Example]:
         """The examples of a neuron by its number: sides in the order of `SIDES`, by rank."""
-        first = self._records.first(neuron)
-        raw = self._records.of(neuron).tolist()
-        absent = self._absent()
-        pictures = [[absent[code] for code in values[-len(KINDS) :]] for values in raw]
-        packs = self._packs.packs.texts
-        for kind, records in enumerate(self._pictures):
-            if records.count(neuron):
-                for row, pack, offset, length, seed, scale in records.of(neuron).tolist():
-                    pictures[row - first][kind] = Place(packs[pack], offset, length, None, none(seed), none(scale))
-        evidence: list[list[tuple[float, float, float, float] | None]] = [_UNTESTED] * len(raw)
-        if self._evidence.count(neuron):
-            kinds, size = len(PROJECTIONS), len(_MEASURES)
-            for row, *rest in self._evidence.of(neuron).tolist():
-                there, values = rest[:kinds], rest[kinds:]
-                evidence[row - first] = [
-                    tuple(values[size * k : size * (k + 1)]) if tested else None for k, tested in enumerate(there)
-                ]
-        found = [self._example(*each) for each in zip(raw, pictures, evidence, strict=True)]
+        drawn = self._drawn(neuron)
+        found = [self._example(v, drawn.get((v[0], v[1]), {})) for v in self._records.of(neuron).tolist()]
         found.sort(key=_order)
+        return found
+
+    def _drawn(self, neuron: int) -> dict[tuple[int, int], dict[str, tuple[Place, Evidence | None]]]:
+        """The pictures of a neuron's examples by side and rank, then by kind."""
+        found: dict[tuple[int, int], dict[str, tuple[Place, Evidence | None]]] = {}
+        if not self._pictures.count(neuron):
+            return found
+        packs, kinds, absent = self._packs.packs.texts, self._kinds.texts, self._absent()
+        for side, rank, kind, pack, offset, length, why, seed, scale, tested, a, b, c, d in self._pictures.of(
+            neuron
+        ).tolist():
+            place = Place(packs[pack], offset, length, None, none(seed), none(scale)) if pack else absent[why]
+            evidence = (none(a), none(b), none(c), none(d)) if tested else None
+            found.setdefault((side, rank), {})[kinds[kind] or ""] = place, evidence
         return found
 
     def _absent(self) -> list[Place]:
@@ -150,13 +158,13 @@ class Examples:
             self._whys = [nowhere(text) for text in self._packs.whys.texts]
         return self._whys
 
-    def _example(self, v: Any, pictures: list[Place], evidence: list[Any]) -> Example:
+    def _example(self, v: Any, pictures: dict[str, tuple[Place, Evidence | None]]) -> Example:
         whys, packs = self._packs.whys.texts, self._packs.packs.texts
-        crop = Place(packs[v[20]], v[21], v[22], None, None, None) if v[20] else self._absent()[v[23]]
+        crop = Place(packs[v[24]], v[25], v[26], None, None, None) if v[24] else self._absent()[v[27]]
         return Example(
             SIDES[v[0]], v[1], v[2], v[3], v[4], v[5], v[6:10], v[10:14],
-            v[14] if v[14] >= 0 else None, v[15] if v[15] >= 0 else None, v[16], v[17],
-            whys[v[18]], whys[v[19]], crop, pictures, evidence,
+            v[18] if v[18] >= 0 else None, v[19] if v[19] >= 0 else None, v[20], v[21],
+            whys[v[22]], whys[v[23]], v[14:18], crop, pictures,
         )  # fmt: skip
 
     def holding(self, row: int, first: int, count: int) -> tuple[list[tuple[int, Example]], int]:
@@ -170,7 +178,7 @@ class Examples:
         found = []
         for neuron, number in zip(neurons.tolist(), numbers.tolist(), strict=True):
             values = self._records.span(number, 1).tolist()[0]
-            found.append((neuron, self._example(values, [], [])))
+            found.append((neuron, self._example(values, {})))
         return found, total
 
     def strongest(self, neuron: int) -> Place:
@@ -180,11 +188,8 @@ class Examples:
         return self._absent()[why] if name is None else Place(name, offset, length, None, None, None)
 
     def close(self) -> None:
-        for records in (self._records, *self._pictures, self._evidence, self._holders):
+        for records in (self._records, self._pictures, self._holders):
             records.close()
-
-
-_UNTESTED: list[tuple[float, float, float, float] | None] = [None] * len(PROJECTIONS)
 
 
 def _order(example: Example) -> tuple[int, int]:
@@ -196,28 +201,3 @@ def _sides(column: pa.Array) -> Array:
     if any(name not in _SIDE for name in names):
         raise FolderError(f"examples.parquet names sides {names}; expected {', '.join(SIDES)}")
     return np.asarray(np.array([*(_SIDE[name] for name in names), 0], np.uint8)[column.indices.to_numpy()])
-
-
-def _drawn(columns: Columns, first: int) -> Array:
-    """Records of the pictures that there are."""
-    rows = np.empty(len(columns.row), _PICTURE)
-    rows["row"] = columns.row + first
-    for name in ("pack", "offset", "length", "seed", "scale"):
-        rows[name] = getattr(columns, name)
-    return rows
-
-
-def _evidences(column: pa.StructArray, first: int) -> tuple[Array, Array]:
-    """Rows of the table that have evidence for some kind, and their records."""
-    kinds = dict(zip(column.type.names, column.flatten(), strict=True))
-    tested = [kinds[name].is_valid().to_numpy(zero_copy_only=False) for name in PROJECTIONS]
-    there = np.flatnonzero(np.any(tested, axis=0))
-    rows = np.empty(len(there), _EVIDENCE)
-    rows["row"] = there + first
-    for at, name in enumerate(PROJECTIONS):
-        rows[name] = tested[at][there]
-        taken = kinds[name].take(pa.array(there))
-        values = dict(zip(taken.type.names, taken.flatten(), strict=True))
-        for each in _MEASURES:
-            rows[f"{name}_{each}"] = values[each].fill_null(np.nan).to_numpy(zero_copy_only=False)
-    return there, rows

@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from atlas.errors import FolderError, NotFoundError
+from atlas.read import source
 from atlas.read.pictures import Columns, Packs, Place, none, nowhere
 from atlas.read.records import Array, Records, Words
-from atlas.store import layout
 
 _PLACE = [("pack", "<u2"), ("offset", "<i8"), ("length", "<u4"), ("why", "<u2")]
 _IMAGE = np.dtype(
     [
         ("image_id", "<i8"), ("source", "<u2"), ("class_id", "<i4"), ("width", "<i4"), ("height", "<i4"),
         ("predicted", "<i4"), ("probability", "<f4"), ("loss", "<f4"), ("key", "<i8"), ("key_length", "<u4"),
+        ("content", "V32"),
         ("thumbnail", _PLACE), ("picture", _PLACE),
     ]
 )  # fmt: skip
@@ -29,10 +31,12 @@ class ImageRow(NamedTuple):
     image_id: int
     source: str
     key: str
+    content: bytes
     class_id: int | None
+    class_ids: list[int]
     width: int
     height: int
-    predicted: int
+    predicted: int | None
     probability: float | None
     loss: float | None
     thumbnail: Place
@@ -47,7 +51,8 @@ class Known(NamedTuple):
     height: Array
     thumbnail: Array  # number of the reason; 0 where there is a picture
     picture: Array
-    right: Array  # predicted as its class
+    right: Array  # predicted as its class, or one of its classes
+    predicted: Array  # -1: none
 
 
 class Images:
@@ -57,13 +62,14 @@ class Images:
         self._packs = packs
         self._sources = Words()
         self._names: dict[int, str] = {}
-        file = pq.ParquetFile(folder / layout.table("images"))
-        self.count = int(file.metadata.num_rows)
+        file = source.opened(folder, "images")
+        self.count = int(file.metadata.num_rows) if file else 0
+        self._labels = Records(np.dtype("<i4"), self.count, "images.parquet")
         self._records = Records(_IMAGE, 1, "images.parquet")
         self._keys = Records(np.dtype("u1"), 1, "images.parquet")
         ids: list[Array] = [np.empty(0, np.int64)]
-        known: list[Known] = [Known(*(np.empty(0, kind) for kind in ("i4", "i4", "i4", "u2", "u2", "?")))]
-        for batch in file.iter_batches(65_536):
+        known: list[Known] = [Known(*(np.empty(0, kind) for kind in ("i4", "i4", "i4", "u2", "u2", "?", "i4")))]
+        for batch in source.batches(folder, "images"):
             ids.append(batch.column("image_id").to_numpy())
             known.append(self._lay_out(batch))
         self.known = Known(*(np.concatenate(each) for each in zip(*known, strict=True)))
@@ -72,10 +78,13 @@ class Images:
 
     def _lay_out(self, batch: Any) -> Known:
         rows = np.zeros(len(batch), _IMAGE)
-        for name in ("image_id", "width", "height", "predicted", "probability"):
+        for name in ("image_id", "width", "height"):
             rows[name] = batch.column(name).to_numpy(zero_copy_only=False)
-        rows["class_id"] = batch.column("class_id").fill_null(-1).to_numpy()
-        rows["loss"] = batch.column("loss").fill_null(np.nan).to_numpy()
+        for name in ("class_id", "predicted"):
+            rows[name] = batch.column(name).fill_null(-1).to_numpy()
+        for name in ("probability", "loss"):
+            rows[name] = batch.column(name).fill_null(np.nan).to_numpy()
+        rows["content"] = _contents(batch.column("content"))
         rows["source"] = self._sources.encode(batch.column("source"), np.uint16)
         keys = [key.encode("utf-8") for key in batch.column("key").to_pylist()]
         lengths = np.array([len(key) for key in keys], np.int64)
@@ -87,10 +96,20 @@ class Images:
             columns = self._packs.columns(batch.column(name))
             put(rows[name], columns)
             whys.append(columns.why)
+        first = self._records.total
         self._records.append(np.zeros(len(rows), np.int8), rows)
         self._learn_names(batch)
-        right = rows["predicted"] == rows["class_id"]
-        return Known(rows["class_id"].copy(), rows["width"].copy(), rows["height"].copy(), whys[0], whys[1], right)
+        right = (rows["predicted"] == rows["class_id"]) & (rows["predicted"] >= 0)
+        several = batch.column("class_ids")
+        lengths = several.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+        of = np.repeat(np.arange(len(rows)), lengths)
+        labels = several.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
+        self._labels.append(first + of, labels)
+        right[of[labels == rows["predicted"][of]]] = True
+        return Known(
+            rows["class_id"].copy(), rows["width"].copy(), rows["height"].copy(), whys[0], whys[1], right,
+            rows["predicted"].copy(),
+        )
 
     def _learn_names(self, batch: Any) -> None:
         ids = batch.column("class_id").fill_null(-1).to_numpy()
@@ -111,14 +130,18 @@ class Images:
         self._last = int(ids[-1]) if len(ids) else -1
 
     def _sort_by_class(self) -> None:
-        """Lays out the rows of each class."""
-        class_id = self.known.class_id
-        order = np.argsort(class_id, kind="stable")
+        """Lays out the rows of each class; an image of several classes is a row of each."""
+        labels = self._labels.span(0, self._labels.total)
+        row = np.concatenate([np.arange(self.count), self._labels.group_of(np.arange(len(labels)))])
+        class_id = np.concatenate([self.known.class_id, labels])
+        order = np.lexsort((row, class_id))
         order = order[class_id[order] >= 0]
         self.classes, first, group, counts = np.unique(
             class_id[order], return_index=True, return_inverse=True, return_counts=True
         )
+        order = row[order]
         right = self.known.right[order]
+        self.predicted = bool((self.known.predicted >= 0).any())
         self.class_counts = counts
         self.class_right = np.add.reduceat(right, first) if len(first) else counts
         self._of_class = Records(np.dtype("<u4"), len(counts), "images.parquet")
@@ -175,20 +198,23 @@ class Images:
     def span(self, first: int, count: int) -> list[ImageRow]:
         """Images by their rows, `count` from `first` on."""
         count = max(0, min(count, self.count - first))
-        return [self._image(values) for values in self._records.span(first, count).tolist()]
+        return [self._image(first + at, values) for at, values in enumerate(self._records.span(first, count).tolist())]
 
-    def _image(self, values: Any) -> ImageRow:
-        (image_id, source, class_id, width, height, predicted, probability, loss, key, key_length, thumb, picture) = (
-            values
-        )
+    def _image(self, row: int, values: Any) -> ImageRow:
+        (
+            image_id, place, class_id, width, height, predicted, probability, loss, key, key_length, content, thumb,
+            picture,
+        ) = values  # fmt: skip
         return ImageRow(
             image_id,
-            self._sources.texts[source] or "",
+            self._sources.texts[place] or "",
             self._keys.span(key, key_length).tobytes().decode("utf-8", "replace"),
+            content,
             class_id if class_id >= 0 else None,
+            self._labels.of(row).tolist() if self._labels.total else [],
             width,
             height,
-            predicted,
+            predicted if predicted >= 0 else None,
             none(probability),
             none(loss),
             self._place(thumb),
@@ -217,6 +243,15 @@ class Images:
         self._records.close()
         self._of_class.close()
         self._keys.close()
+        self._labels.close()
+
+
+def _contents(column: Any) -> Array:
+    """SHA-256 digests as records of 32 bytes. Raises `FolderError` for what is none."""
+    if column.null_count or not pc.all(pc.equal(pc.binary_length(column), 32)).as_py() and len(column):
+        raise FolderError("images.parquet has a content that is no SHA-256; build it again")
+    whole = column.cast(pa.binary(32)) if len(column) else column
+    return np.frombuffer(b"".join(whole.to_pylist()), "V32")
 
 
 def put(rows: Array, columns: Columns) -> None:

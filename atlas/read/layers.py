@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from atlas.errors import FolderError, NotFoundError
+from atlas.read import source
 from atlas.read.records import Array, Words
-from atlas.store import layout
 from atlas.types import Neuron
 
 
@@ -19,7 +18,7 @@ class Layers:
     """Layers in forward order. A neuron's number is `first[layer] + channel`."""
 
     def __init__(self, folder: Path) -> None:
-        table = pq.read_table(folder / layout.table("layers"))
+        table = source.read(folder, "layers")
         self.rows: list[dict[str, Any]] = sorted(table.to_pylist(), key=lambda row: row["index"])
         self.names: list[str] = [row["layer"] for row in self.rows]
         self.position = {name: i for i, name in enumerate(self.names)}
@@ -54,17 +53,23 @@ class Layers:
         at = bisect_right(self.first, number) - 1
         return Neuron(self.names[at], number - self.first[at])
 
-    def numbers(self, table: str, layer: Any, channel: Any) -> Array:
-        """Numbers of the neurons of the columns `layer` and `channel`. Raises `FolderError` for an unknown one."""
+    def positions(self, table: str, layer: Any) -> Array:
+        """Positions of the layers of a column, from 0. Raises `FolderError` for an unknown one."""
         words = Words()
         code = words.encode(layer, np.int32)
         try:
-            of = np.array([0, *(self.position[name or ""] for name in words.texts[1:])])
+            of = np.array([-1, *(self.position[name or ""] for name in words.texts[1:])])
         except KeyError as error:
             raise FolderError(f"{table}.parquet names layer {error}, which layers.parquet does not have") from None
-        at = of[code]
+        if len(code) and not code.all():
+            raise FolderError(f"{table}.parquet has a row without a layer")
+        return np.asarray(of[code])
+
+    def numbers(self, table: str, layer: Any, channel: Any) -> Array:
+        """Numbers of the neurons of the columns `layer` and `channel`. Raises `FolderError` for an unknown one."""
+        at = self.positions(table, layer)
         first = np.array(self.first)
         channels = np.asarray(channel.to_numpy(zero_copy_only=False)).astype(np.int64)
-        if len(code) and (not code.all() or channels.min() < 0 or (channels >= (first[1:] - first[:-1])[at]).any()):
+        if len(at) and (channels.min() < 0 or (channels >= (first[1:] - first[:-1])[at]).any()):
             raise FolderError(f"{table}.parquet has a channel that its layer does not have")
         return np.asarray(first[at] + channels)

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from atlas.errors import NotFoundError
-from atlas.store import layout
+from atlas.read import source
 
 
 class Points(NamedTuple):
@@ -28,8 +27,8 @@ def read(root: Path, kind: str | None = None) -> Points:
     wanted = kind or ("tsne" if "tsne" in there else next(iter(there), ""))
     if kind is not None and kind not in there:
         raise NotFoundError(f"map {kind!r}: expected one of {', '.join(there) or 'none'}")
-    table = pq.read_table(root / layout.table("map"), filters=pc.field("kind") == wanted).drop_columns(["kind"])
-    images = pq.read_table(root / layout.table("images"), columns=["image_id", "class_id"])
+    table = source.read(root, "map", filters=pc.field("kind") == wanted).drop_columns(["kind"])
+    images = source.read(root, "images", columns=["image_id", "class_id"])
     at = pc.index_in(table["image_id"], images["image_id"])
     return Points(wanted, list(there), table.append_column("class_id", images["class_id"].take(at)))
 
@@ -37,5 +36,7 @@ def read(root: Path, kind: str | None = None) -> Points:
 @lru_cache(maxsize=64)
 def kinds(root: Path) -> tuple[str, ...]:
     """Kinds of map that there are, in the order of the table."""
-    column = pq.read_table(root / layout.table("map"), columns=["kind"], read_dictionary=["kind"])["kind"]
-    return tuple(pc.unique(column).to_pylist())
+    found: dict[str, None] = {}
+    for batch in source.batches(root, "map", columns=["kind"], dictionary=["kind"]):
+        found.update(dict.fromkeys(pc.unique(batch.column("kind")).to_pylist()))
+    return tuple(found)

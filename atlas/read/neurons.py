@@ -7,26 +7,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from atlas import tables
 from atlas.errors import FolderError
+from atlas.read import source
 from atlas.read.layers import Layers
 from atlas.read.pictures import none
 from atlas.read.records import Array, Records, Words
-from atlas.store import layout
-from atlas.types import PROJECTIONS
+from atlas.read.trust import Trusts
 
-SORTS = ("channel", "max", "mean", "fires", "selectivity", "trust")
+SORTS = ("channel", "max", "mean", "activation_rate", "selectivity", "trust")
 TOP = 5
 """Top classes that are kept a neuron."""
 QUANTILES = ("p01", "p05", "p25", "p50", "p75", "p95", "p99")
-TRUST = ("keeps", "loses", "keeps_random", "loses_random", "score")
+_FLOATS = ("mean", "std", "min", "max", "activation_rate", "reference_max", "reference_min", "map_mean")
 _NUMBERS = np.dtype(
     [
         ("there", "?"), ("images", "<i8"), ("mean", "<f8"), ("std", "<f8"), ("min", "<f4"), ("max", "<f4"),
-        ("fires", "<f8"), ("dead", "i1"), ("why_max", "<u2"), ("why_min", "<u2"), ("selectivity", "<f4"),
-        ("quantiles", "<f4", (len(QUANTILES),)), ("trust", "<f4", (len(PROJECTIONS), len(TRUST))),
-        ("tested", "<i4", (len(PROJECTIONS),)),
+        ("activation_rate", "<f8"), ("reference_max", "<f4"), ("reference_min", "<f4"), ("map_mean", "<f8"),
+        ("dead", "i1"), ("why_max", "<u2"), ("why_min", "<u2"), ("selectivity", "<f4"),
+        ("quantiles", "<f4", (len(QUANTILES),)),
         ("top", "<i4", (TOP,)), ("top_mean", "<f4", (TOP,)), ("top_share", "<f4", (TOP,)),
     ]
 )  # fmt: skip
@@ -41,17 +41,6 @@ class TopClass(NamedTuple):
     share: float | None
 
 
-class Trust(NamedTuple):
-    """Medians of the evidence for one kind of picture."""
-
-    keeps: float | None
-    loses: float | None
-    keeps_random: float | None
-    loses_random: float | None
-    score: float | None
-    n: int | None
-
-
 class NeuronRow(NamedTuple):
     """One row of neurons.parquet, without its vector; what is not a number is null."""
 
@@ -60,13 +49,15 @@ class NeuronRow(NamedTuple):
     std: float | None
     min: float | None
     max: float | None
-    fires: float | None
+    activation_rate: float | None
+    reference_max: float | None
+    reference_min: float | None
+    map_mean: float | None
     dead: bool | None
     why_max: str | None
     why_min: str | None
     selectivity: float | None
     quantiles: dict[str, float | None]
-    trust: dict[str, Trust | None]
     classes: list[TopClass]
 
 
@@ -77,21 +68,21 @@ class Neurons:
         self._whys = Words()
         self.numbers: Array = np.zeros(layers.neurons, _NUMBERS)
         self._bins = Records(_BIN, layers.neurons, "neurons.parquet")
-        file = pq.ParquetFile(folder / layout.table("neurons"), read_dictionary=["layer"])
-        columns = [name for name in file.schema_arrow.names if name != "vector"]
-        for batch in file.iter_batches(16_384, columns=columns):
+        columns = [field.name for field in tables.BY_NAME["neurons"].columns if field.name != "vector"]
+        for batch in source.batches(folder, "neurons", columns=columns, dictionary=["layer"], rows=16_384):
             self._lay_out(batch, layers)
         if not self.numbers["there"].all():
             missing = int(np.flatnonzero(~self.numbers["there"])[0])
             raise FolderError(f"neurons.parquet has no row for {layers.neuron(missing)}; layers.parquet says it has")
-        self.trust = self._one_trust()
+        self.trust = Trusts(folder, layers)
 
     def _lay_out(self, batch: pa.RecordBatch, layers: Layers) -> None:
         number = layers.numbers("neurons", batch.column("layer"), batch.column("channel"))
         rows = np.zeros(len(batch), _NUMBERS)
         rows["there"] = True
-        for name in ("images", "mean", "std", "min", "max", "fires"):
-            rows[name] = batch.column(name).to_numpy(zero_copy_only=False)
+        rows["images"] = batch.column("images").to_numpy(zero_copy_only=False)
+        for name in _FLOATS:
+            rows[name] = _floats(batch.column(name))
         rows["dead"] = batch.column("dead").cast(pa.int8()).fill_null(-1).to_numpy()
         rows["selectivity"] = _floats(batch.column("selectivity"))
         for name in ("why_max", "why_min"):
@@ -99,7 +90,6 @@ class Neurons:
         quantiles = _children(batch.column("quantiles"))
         for at, name in enumerate(QUANTILES):
             rows["quantiles"][:, at] = _floats(quantiles[name])
-        _put_trust(rows, batch.column("trust"))
         _put_top(rows, batch.column("top_classes"))
         self.numbers[number] = rows
         histogram = batch.column("histogram")
@@ -110,29 +100,18 @@ class Neurons:
             laid[name] = bins[name].to_numpy(zero_copy_only=False)
         self._bins.append(np.repeat(number, lengths), laid)
 
-    def _one_trust(self) -> Array:
-        """Trust of the projection that tiles show: of the first kind that was tested; NaN where none was."""
-        score = self.numbers["trust"][:, :, TRUST.index("score")]
-        found = score[:, 0].copy()
-        for kind in range(1, score.shape[1]):
-            found = np.where(np.isnan(found), score[:, kind], found)
-        return np.asarray(found)
-
     def get(self, number: int) -> NeuronRow:
         """One neuron by its number."""
         (
-            _, images, mean, std, low, high, fires, dead, why_max, why_min, selectivity, quantiles, trust, tested,
-            top, top_mean, top_share,
+            _, images, mean, std, low, high, rate, reference_max, reference_min, map_mean, dead, why_max, why_min,
+            selectivity, quantiles, top, top_mean, top_share,
         ) = self.numbers[number].item()  # fmt: skip
         texts = self._whys.texts
         return NeuronRow(
-            images, none(mean), none(std), none(low), none(high), none(fires),
+            images, none(mean), none(std), none(low), none(high), none(rate),
+            none(reference_max), none(reference_min), none(map_mean),
             None if dead < 0 else bool(dead), texts[why_max], texts[why_min], none(selectivity),
             {name: none(float(value)) for name, value in zip(QUANTILES, quantiles, strict=True)},
-            {
-                kind: None if n < 0 else _tested(values.tolist(), int(n))
-                for kind, values, n in zip(PROJECTIONS, trust, tested, strict=True)
-            },
             [
                 TopClass(int(c), none(float(m)), none(float(s)))
                 for c, m, s in zip(top, top_mean, top_share, strict=True)
@@ -147,11 +126,12 @@ class Neurons:
 
     def select(
         self, numbers: range, *, sort: str = "channel", descending: bool = False, class_id: int | None = None,
-        dead: bool | None = None,
+        dead: bool | None = None, kind: str | None = None,
     ) -> Array:  # fmt: skip
         """Numbers of neurons among `numbers`, filtered and sorted; ties by number, what has no value last.
 
         `class_id`: among its top classes. `dead`: whether it is; neurons without a rectifier are not dead.
+        `kind`: of picture whose trust they are sorted by; without one, the first that a neuron was tested for.
         """
         chosen = np.arange(numbers.start, numbers.stop)
         rows = self.numbers[numbers.start : numbers.stop]
@@ -163,7 +143,8 @@ class Neurons:
         if sort == "channel":
             chosen = chosen[keep]
             return chosen[::-1] if descending else chosen
-        values = (self.trust[numbers.start : numbers.stop] if sort == "trust" else rows[sort])[keep].astype(np.float64)
+        found = self.trust.scores(kind)[numbers.start : numbers.stop] if sort == "trust" else rows[sort]
+        values = found[keep].astype(np.float64)
         order = np.argsort(-values if descending else values, kind="stable")  # NaN sorts last
         return np.asarray(chosen[keep][order])
 
@@ -184,11 +165,7 @@ class Neurons:
 
     def close(self) -> None:
         self._bins.close()
-
-
-def _tested(values: list[float], n: int) -> Trust:
-    keeps, loses, keeps_random, loses_random, score = map(none, values)
-    return Trust(keeps, loses, keeps_random, loses_random, score, n)
+        self.trust.close()
 
 
 def _children(column: Any) -> dict[str, Any]:
@@ -197,18 +174,6 @@ def _children(column: Any) -> dict[str, Any]:
 
 def _floats(column: Any) -> Array:
     return np.asarray(column.fill_null(np.nan).to_numpy(zero_copy_only=False))
-
-
-def _put_trust(rows: Array, column: pa.StructArray) -> None:
-    rows["trust"], rows["tested"] = np.nan, -1
-    for name, kind in _children(column).items():
-        if name in PROJECTIONS:
-            at = PROJECTIONS.index(name)
-            values = _children(kind)
-            for measure, each in enumerate(TRUST):
-                rows["trust"][:, at, measure] = _floats(values[each])
-            n = values["n"].fill_null(0).to_numpy()
-            rows["tested"][:, at] = np.where(kind.is_valid().to_numpy(zero_copy_only=False), n, -1)
 
 
 def _put_top(rows: Array, column: pa.ListArray) -> None:

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from atlas.read import source
 from atlas.read.images import Images
 from atlas.read.layers import Layers
 from atlas.read.pictures import none
 from atlas.read.records import Array, Records, Words
-from atlas.store import layout
 
 _SIMILAR = np.dtype([("by", "u1"), ("rank", "<i4"), ("other", "<i8"), ("similarity", "<f4")])
 _NEAR_MISS = np.dtype(
@@ -63,11 +62,11 @@ class Relations:
         self._similar = Records(_SIMILAR, layers.neurons, "similar.parquet")
         self._near_misses = Records(_NEAR_MISS, layers.neurons, "near_misses.parquet")
         self._properties = Records(_PROPERTY, layers.neurons, "properties.parquet")
-        for batch in _batches(folder, "similar"):
+        for batch in source.batches(folder, "similar"):
             self._similar.append(_neurons(layers, "similar", batch), self._similar_rows(batch, layers))
-        for batch in _batches(folder, "near_misses"):
+        for batch in source.batches(folder, "near_misses"):
             self._near_misses.append(_neurons(layers, "near_misses", batch), _near_miss_rows(batch, images))
-        for batch in _batches(folder, "properties"):
+        for batch in source.batches(folder, "properties"):
             self._properties.append(_neurons(layers, "properties", batch), self._property_rows(batch))
 
     def _similar_rows(self, batch: pa.RecordBatch, layers: Layers) -> Array:
@@ -109,10 +108,6 @@ class Relations:
     def close(self) -> None:
         for records in (self._similar, self._near_misses, self._properties):
             records.close()
-
-
-def _batches(folder: Path, table: str) -> Any:
-    return pq.ParquetFile(folder / layout.table(table)).iter_batches(65_536)
 
 
 def _neurons(layers: Layers, table: str, batch: pa.RecordBatch) -> Array:

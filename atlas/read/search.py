@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from atlas.store import layout
+from atlas.read import source
 
 if TYPE_CHECKING:
     from atlas.read.catalog import Atlas
@@ -76,7 +76,6 @@ def _classes(atlas: Atlas, wanted: str) -> list[Hit]:
 def _images(atlas: Atlas, wanted: str, most: int) -> list[Hit]:
     """Images by number, then by their keys."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     found: list[Hit] = []
     if re.fullmatch(r"0|[1-9][0-9]{0,17}", wanted):
@@ -84,8 +83,7 @@ def _images(atlas: Atlas, wanted: str, most: int) -> list[Hit]:
         if ids.has(int(wanted)):
             row = ids.get(int(wanted))
             found.append(Hit("image", (row.image_id,), f"image {row.image_id}", row.key))
-    file = pq.ParquetFile(atlas.root / layout.table("images"))
-    for batch in file.iter_batches(65_536, columns=["image_id", "key"]):
+    for batch in source.batches(atlas.root, "images", columns=["image_id", "key"]):
         if len(found) >= most:
             break
         mask = pc.match_substring(batch.column("key"), wanted, ignore_case=True)

@@ -1,0 +1,81 @@
+"""Reading the tables of an atlas or of a part as the registry has them: an absent optional table is an empty one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atlas import tables
+from atlas.errors import FolderError
+from atlas.tables import Table
+
+ROWS = 65_536
+"""Rows of a batch."""
+
+
+def opened(root: Path, name: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile | None:
+    """The file of a one-file table; null where an optional one is absent.
+
+    Raises `FolderError` where a required one is absent, or it has not the columns of the registry.
+    """
+    table = tables.BY_NAME[name]
+    path = root / table.path
+    if not path.is_file():
+        if table.required:
+            raise FolderError(f"{table.path} is missing; copy the atlas again")
+        return None
+    try:
+        file = pq.ParquetFile(path, read_dictionary=list(dictionary))
+        fit(table, pq.read_schema(path))
+    except (pa.ArrowException, OSError) as error:
+        raise FolderError(f"{table.path} cannot be read ({error}); copy the atlas again") from None
+    return file
+
+
+def fit(table: Table, schema: pa.Schema) -> None:
+    """Raises `FolderError` where a table lacks a column of the registry, or has it in another type."""
+    for column in table.columns:
+        at = schema.get_field_index(column.name)
+        if at < 0:
+            raise FolderError(f"{table.path} has no column {column.name!r}; build it again with this version")
+        if not _same(schema.field(at).type, column.type):
+            raise FolderError(f"{table.path}: {column.name} is {schema.field(at).type}, expected {column.type}")
+
+
+def _same(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a type is the one of the registry; a list may be of fixed size, and of half floats."""
+    if pa.types.is_list(wanted):
+        listed = pa.types.is_list(found) or pa.types.is_fixed_size_list(found)
+        half = pa.types.is_floating(wanted.value_type) and listed and pa.types.is_floating(found.value_type)
+        return bool(listed and (half or _same(found.value_type, wanted.value_type)))
+    if pa.types.is_struct(wanted):
+        return bool(
+            pa.types.is_struct(found)
+            and found.num_fields == wanted.num_fields
+            and all(
+                a.name == b.name and _same(a.type, b.type) for a, b in zip(found.fields, wanted.fields, strict=True)
+            )
+        )
+    return bool(found == wanted)
+
+
+def batches(
+    root: Path, name: str, *, columns: Sequence[str] | None = None, dictionary: Sequence[str] = (), rows: int = ROWS
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a one-file table, some at a time. Raises `FolderError`."""
+    file = opened(root, name, dictionary=dictionary)
+    if file is not None:
+        wanted = [field.name for field in tables.BY_NAME[name].columns] if columns is None else list(columns)
+        yield from file.iter_batches(rows, columns=wanted)
+
+
+def read(root: Path, name: str, *, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
+    """A whole one-file table, or some of its columns and rows. Raises `FolderError`."""
+    wanted = [field.name for field in tables.BY_NAME[name].columns] if columns is None else list(columns)
+    if opened(root, name) is None:
+        return tables.BY_NAME[name].columns.empty_table().select(wanted)
+    return pq.read_table(root / tables.BY_NAME[name].path, columns=wanted, filters=filters)
