@@ -147,5 +147,5 @@ def selectivity(values: Array, class_ids: Array) -> float:
 
 
 def sample_hash(seed: int, content: bytes) -> int:
-    """What orders images for the response sample: eight bytes of BLAKE2b over the seed in words, a zero, the content."""
+    """What orders images for the response sample: BLAKE2b over the seed as text, a zero, the content."""
     return int.from_bytes(hashlib.blake2b(f"{seed}".encode() + bytes(1) + content, digest_size=8).digest(), "little")

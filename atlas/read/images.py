@@ -107,7 +107,12 @@ class Images:
         self._labels.append(first + of, labels)
         right[of[labels == rows["predicted"][of]]] = True
         return Known(
-            rows["class_id"].copy(), rows["width"].copy(), rows["height"].copy(), whys[0], whys[1], right,
+            rows["class_id"].copy(),
+            rows["width"].copy(),
+            rows["height"].copy(),
+            whys[0],
+            whys[1],
+            right,
             rows["predicted"].copy(),
         )
 
@@ -248,7 +253,7 @@ class Images:
 
 def _contents(column: Any) -> Array:
     """SHA-256 digests as records of 32 bytes. Raises `FolderError` for what is none."""
-    if column.null_count or not pc.all(pc.equal(pc.binary_length(column), 32)).as_py() and len(column):
+    if column.null_count or (not pc.all(pc.equal(pc.binary_length(column), 32)).as_py() and len(column)):
         raise FolderError("images.parquet has a content that is no SHA-256; build it again")
     whole = column.cast(pa.binary(32)) if len(column) else column
     return np.frombuffer(b"".join(whole.to_pylist()), "V32")

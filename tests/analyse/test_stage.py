@@ -18,6 +18,7 @@ from atlas.analyse import duplicates, sample, similar, stage
 from atlas.codes import index
 from atlas.errors import FolderError, NetworkError
 from atlas.store import layout, parquet
+from atlas.tables import BY_NAME
 from atlas.tables.codes import codes
 from atlas.tables.images import IMAGES
 from atlas.tables.network import AXIS
@@ -48,7 +49,7 @@ def test_tables_are_by_the_schema(built: Built) -> None:
     made, result = built
     for name in ("map", "similar", "near_misses", "properties"):
         table = parquet.read(made.folder, name)
-        assert table.schema.equals(schema.SCHEMAS[name])
+        assert table.schema.equals(BY_NAME[name].columns)
         assert table.num_rows > 0
     assert result.neurons.column("vector").type == NEURONS.columns.field("vector").type
     assert result.examples.column("duplicate_of").type == pa.int64()
