@@ -22,7 +22,6 @@ from statistics import median
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.images import decode
@@ -45,7 +44,7 @@ class Ready:
     found: list[Decoded]
     thumbnails: int = 0
 
-    def images(self, rows: pa.Table, measured: NDArray[np.bool_]) -> Iterator[Decoded | Quarantined]:
+    def images(self, rows: pa.Table) -> Iterator[Decoded | Quarantined]:
         """The images as they are."""
         return iter(self.found)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from atlas.scan.neurons import WINNERS
+from atlas.scan.winners import WINNERS
 from jobs.schedule import Schedule
 from jobs.stages.harvest import cut
 
@@ -169,7 +169,8 @@ def winners(images: int, neurons: int, seed: int) -> pa.Table:
     )
     neuron = np.concatenate([np.repeat(np.arange(neurons), 18), np.repeat(np.arange(neurons), 10)])
     side = np.array(["max", "min", "spread"])[np.concatenate([np.tile([0, 1], 9 * neurons), np.full(10 * neurons, 2)])]
-    columns = [neuron, side, np.zeros(len(ids)), ids, np.zeros(len(ids))]
+    nothing = np.zeros(len(ids))
+    columns = [neuron, side, nothing, ids, nothing, nothing]
     return pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, WINNERS, strict=True)], schema=WINNERS)
 
 
