@@ -5,6 +5,7 @@ The numbers obey the contract (ranks in order, boxes from fields, images counted
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from atlas.store import layout, parquet, schema, seal
+from atlas.explain.kinds import SHOWN
+from atlas.store import layout, parquet, seal
 from atlas.store.codes import Codes
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter, Picture
-from atlas.types import PROJECTIONS
-from tests.constructed_neurons import CROP, field_of, image_bytes, neurons_and_examples, trusts
+from atlas.tables import codes as code_tables
+from atlas.tables import neurons as neuron_tables
+from atlas.tables.columns import PICTURE
+from atlas.tables.images import QUARANTINE
+from atlas.tables.network import AXIS, LAYERS, SANITY
+from tests.constructed_neurons import CROP, field_of, image_bytes, neurons_and_examples
 
 PROPERTIES = ("brightness", "contrast", "hue")
 
@@ -27,6 +33,8 @@ PROPERTIES = ("brightness", "contrast", "hue")
 class Shape:
     """What to make. `layers`: (name, channels). `k` examples for max and min, ten for spread.
 
+    `classes`: none makes images without classes; `predictions=False` a network without them. `without`: optional tables
+    that are left out. `kinds`: of pictures that are drawn, the first three of them tested.
     `pool`: pictures that are drawn, and shared. `sparse`: every picture has its own place, in packs that are holes,
     for atlases too large to draw.
     """
@@ -39,6 +47,9 @@ class Shape:
     dimensions: int = 8
     quarantined: int = 2
     sparse: bool = False
+    predictions: bool = True
+    without: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = SHOWN
     pool: int = 200
     seed: int = 0
 
@@ -58,7 +69,8 @@ def write(path: Path, shape: Shape | None = None) -> Path:
     parquet.write(folder, "layers", _layers(shape))
     counts["examples"] = neurons_and_examples(folder, shape, images, rng)
     for name, table in _small(folder, shape, images, rng).items():
-        parquet.write(folder, name, table)
+        if name not in shape.without:
+            parquet.write(folder, name, table)
     index = _codes(folder, shape, images, rng)
     folder.put(layout.STATE, b"")
     seal.seal(folder, {**_about(shape, counts), "index": index})
@@ -83,7 +95,7 @@ def _about(shape: Shape, counts: dict[str, int]) -> dict[str, Any]:
             "interpolation": "bilinear",
         },
         "settings": {"k": shape.k, "sides": ["max", "min", "spread"], "seed": shape.seed, "sample": 10},
-        "accuracy": {"top1": 0.5, "images": shape.images} if shape.classes else None,
+        "accuracy": {"top1": 0.5, "images": shape.images} if shape.classes and shape.predictions else None,
         "counts": counts,
         "map": {"pca_explained_variance": [0.5, 0.25]},
         "created": "2026-01-01T00:00:00+00:00",
@@ -93,7 +105,7 @@ def _about(shape: Shape, counts: dict[str, int]) -> dict[str, Any]:
 
 
 def _column(values: Sequence[Picture]) -> pa.Array:
-    return pa.array(list(values), schema.PICTURE)
+    return pa.array(list(values), PICTURE)
 
 
 def _images(folder: Folder, shape: Shape, rng: np.random.Generator) -> pa.Table:
@@ -117,20 +129,21 @@ def _images(folder: Folder, shape: Shape, rng: np.random.Generator) -> pa.Table:
             )
             pictures.append(pack.add(f"picture-{i}.jpg", image_bytes(rng, int(width[i]), int(height[i]), "JPEG")))
         pack.close()
-    absent = [{**dict.fromkeys(schema.PICTURE.names), "why": "not drawn"}] * (n - drawn)
+    absent = [{**dict.fromkeys(PICTURE.names), "why": "not drawn"}] * (n - drawn)
     known = bool(shape.classes)
     table = pa.table(
         {
             "image_id": ids,
             "source": pa.array(["/somewhere/photos"] * n),
             "key": pa.array([f"{c:03d}/{i}.jpg" for i, c in zip(ids.tolist(), class_id.tolist(), strict=True)]),
+            "content": pa.array([hashlib.sha256(b"%d" % i).digest() for i in ids.tolist()], pa.binary()),
             "class_id": pa.array(class_id if known else [None] * n, pa.int32()),
             "class_name": pa.array([shape.classes[c] for c in class_id] if known else [None] * n, pa.string()),
             "width": width,
             "height": height,
-            "predicted": predicted,
-            "probability": rng.random(n),
-            "loss": pa.array(rng.random(n) if known else [None] * n, pa.float32()),
+            "predicted": pa.array(predicted if shape.predictions else [None] * n, pa.int32()),
+            "probability": pa.array(rng.random(n) if shape.predictions else [None] * n, pa.float32()),
+            "loss": pa.array(rng.random(n) if known and shape.predictions else [None] * n, pa.float32()),
             "thumbnail": _column(thumbnails + absent),
             "picture": _column(pictures + absent),
         }
@@ -160,13 +173,16 @@ def _layers(shape: Shape) -> pa.Table:
                 "field_size": _both(size),
                 "field_stride": _both(stride),
                 "field_start": _both(start),
-                "whole_input": False,
+                "tokens": False,
+                "prefix_tokens": 0,
+                "global_field": False,
+                "gated": False,
                 "rectified": not last,
-                "trust": trusts(rng),
-                "axis": {f.name: float(rng.random()) for f in schema.AXIS},
+                "normalised": f"{name}.bn" if index == 0 else None,
+                "axis": {f.name: float(rng.random()) for f in AXIS},
             }
         )
-    return pa.Table.from_pylist(rows, schema.LAYERS)
+    return pa.Table.from_pylist(rows, LAYERS.columns)
 
 
 def _of_neurons(shape: Shape, each: int) -> tuple[pa.Array, np.ndarray, np.ndarray]:
@@ -235,10 +251,10 @@ def _small(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Genera
                     "similarity": 0.5,
                 }
                 for name, _ in shape.layers
-                for kind in PROJECTIONS
+                for kind in shape.kinds[:3]
                 for which in ("own", "cascade", "all")
             ],
-            schema.SANITY,
+            SANITY.columns,
         ),
     }
 
@@ -285,7 +301,7 @@ def _quarantine(shape: Shape) -> pa.Table:
         }
         for i in ids
     ]
-    return pa.Table.from_pylist(rows, schema.QUARANTINE)
+    return pa.Table.from_pylist(rows, QUARANTINE.columns)
 
 
 def _filters(folder: Folder, shape: Shape, rng: np.random.Generator) -> pa.Table:
@@ -313,13 +329,13 @@ def _codes(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Genera
     n = len(images)
     codes = rng.normal(size=(n, shape.dimensions)).astype(np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), shape.dimensions)
-    to = schema.codes(shape.dimensions)
+    to = code_tables.codes(shape.dimensions)
     parquet.write_batches(
         folder, layout.file_of("codes", 0), to, [pa.table({"image_id": images["image_id"], "code": column})]
     )
     for number, (layer, channels) in enumerate(shape.layers):
         some = min(n, 10)
-        to = schema.responses(channels)
+        to = neuron_tables.responses(channels)
         values = {
             side: pa.FixedSizeListArray.from_arrays(pa.array(rng.random(some * channels, np.float32)), channels)
             for side in ("max", "min")

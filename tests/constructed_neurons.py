@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from atlas.store import layout, parquet, schema
+from atlas.explain.kinds import BY_NAME as KINDS
+from atlas.store import layout, parquet
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter
-from atlas.types import PROJECTIONS
+from atlas.tables import BY_NAME
+from atlas.tables.columns import MEASURES, PICTURE
+from atlas.tables.neurons import BIN, QUANTILE, QUANTILES, TOP_CLASS
 
 if TYPE_CHECKING:
     from tests.constructed import Shape
@@ -36,13 +40,6 @@ def image_bytes(rng: np.random.Generator, width: int, height: int, kind: str) ->
 def field_of(index: int) -> tuple[int, int, int]:
     """Size, stride and start of the field of layer `index`."""
     return 3 + 4 * index, 2 ** min(index, 3), -index
-
-
-def trusts(rng: np.random.Generator) -> dict[str, dict[str, float | int]]:
-    names = [f.name for f in schema.EVIDENCE]
-    return {
-        kind: {**{n: float(rng.random()) for n in names}, "score": float(rng.random()), "n": 3} for kind in PROJECTIONS
-    }
 
 
 def _pool(folder: Folder, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
@@ -76,33 +73,43 @@ def _struct(there: np.ndarray, where: dict[str, np.ndarray], which: np.ndarray, 
             pa.array(one, pa.float32(), mask=~no_seed),
             pa.array(one * np.float32(0.125), pa.float32(), mask=~no_seed),
         ],
-        fields=list(schema.PICTURE),
+        fields=list(PICTURE),
     )
 
 
 def neurons_and_examples(folder: Folder, shape: Shape, images: pa.Table, rng: np.random.Generator) -> int:
-    """Writes neurons.parquet and examples.parquet a chunk of neurons at a time."""
+    """Writes neurons, examples, explanations and trust a chunk of neurons at a time."""
     per = 2 * shape.k + 10
-    pictures = shape.neurons * (per + 5 * shape.k)
+    each = per + len(shape.kinds) * shape.k
+    pictures = shape.neurons * each
     if shape.sparse:
         where = _holes(folder, pictures)
     else:
         where = _pool(folder, rng, min(pictures, shape.pool))
         where |= {"pack": np.zeros(len(where["offset"]), np.int64), "names": pa.array([layout.pack("harvest", 0)])}
     used = 0
-    with (
-        parquet.writing(folder, layout.table("neurons"), schema.NEURONS) as neurons,
-        parquet.writing(folder, layout.table("examples"), schema.EXAMPLES) as examples,
-    ):
+    names = [name for name in ("neurons", "examples", "explanations", "trust") if name not in shape.without]
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(parquet.writing(folder, layout.table(name), BY_NAME[name].columns))
+            for name in names
+        }
+
+        def write(name: str, layer: str, rows: pa.Table) -> None:
+            if name in writers:
+                layered = rows.add_column(0, "layer", pa.array([layer] * len(rows), pa.string()))
+                whole = parquet.conform(layered, BY_NAME[name].columns)
+                writers[name].write_table(whole, row_group_size=parquet.ROW_GROUP)
+
         for index, (layer, channels) in enumerate(shape.layers):
+            write("trust", layer, _trust_rows(shape, [None], channels, rng))
             for first in range(0, channels, CHUNK):
                 chunk = np.arange(first, min(first + CHUNK, channels))
-                rows = _example_rows(shape, index, chunk, images, where, used, rng)
-                used += len(rows) + 5 * shape.k * len(chunk)
-                layered = rows.add_column(0, "layer", pa.array([layer] * len(rows)))
-                examples.write_table(parquet.conform(layered, schema.EXAMPLES), row_group_size=parquet.ROW_GROUP)
-                mine = _neuron_rows(shape, index, chunk, rng).add_column(0, "layer", pa.array([layer] * len(chunk)))
-                neurons.write_table(parquet.conform(mine, schema.NEURONS), row_group_size=parquet.ROW_GROUP)
+                write("examples", layer, _example_rows(shape, index, chunk, images, where, used, rng))
+                write("explanations", layer, _explanation_rows(shape, chunk, where, used + per * len(chunk), rng))
+                used += each * len(chunk)
+                write("trust", layer, _trust_rows(shape, chunk.tolist(), 3, rng))
+                write("neurons", layer, _neuron_rows(shape, index, chunk, rng))
     return shape.neurons * per
 
 
@@ -147,11 +154,6 @@ def _example_rows(
     total = len(where["offset"])
     at = np.arange(n * per)
 
-    def pictures(name: str, number: int, there: np.ndarray) -> pa.Array:
-        base = used if name == "crop" else used + n * per + (number - 1) * k * n
-        local = at if name == "crop" else np.cumsum(there) - 1
-        return _struct(there, where, (base + np.maximum(local, 0)) % total, _WHY[name], name != "crop")
-
     return pa.table(
         {
             "channel": of,
@@ -171,29 +173,52 @@ def _example_rows(
             "image_top": off_y + scale * top,
             "image_right": off_x + scale * (left + size),
             "image_bottom": off_y + scale * (top + size),
-            "crop": pictures("crop", 0, np.ones(n * per, bool)),
-            **{kind: pictures(kind, i + 1, first_side) for i, kind in enumerate((*PROJECTIONS, "gradient_max"))},
-            "occlusion": pictures("occlusion", 5, first_side & (rank < 1)),
-            "evidence": _evidence(first_side & (rank < 3), rng),
+            "cell_left": x * CROP / 8,
+            "cell_top": y * CROP / 8,
+            "cell_right": (x + 1) * CROP / 8,
+            "cell_bottom": (y + 1) * CROP / 8,
+            "crop": _struct(np.ones(n * per, bool), where, (used + at) % total, "none", False),
             "duplicate_of": pa.array(np.roll(ids, 1), pa.int64(), mask=~(first_side & (rank == 4))),
         }
     )
 
 
-_WHY = {
-    "crop": "none",
-    **dict.fromkeys((*PROJECTIONS, "gradient_max"), "side is not projected"),
-    "occlusion": "not asked for",
-}
+def _explanation_rows(
+    shape: Shape, chunk: np.ndarray, where: dict[str, np.ndarray], used: int, rng: np.random.Generator
+) -> pa.Table:
+    """A row for each kind of each example of side max; occlusion of the strongest alone, and one that is missing."""
+    kinds, k = len(shape.kinds), shape.k
+    n = len(chunk) * k * kinds
+    rank = np.tile(np.repeat(np.arange(k), kinds), len(chunk))
+    kind = np.tile(np.arange(kinds), len(chunk) * k)
+    one = np.array([KINDS[name].scale == "heat" if name in KINDS else False for name in shape.kinds], bool)[kind]
+    there = ~one | (rank < 1)
+    tested = (rank < 3) & (kind < 3)
+    return pa.table(
+        {
+            "channel": np.repeat(chunk, k * kinds),
+            "side": pa.array(["max"] * n, pa.string()),
+            "rank": rank,
+            "kind": pa.DictionaryArray.from_arrays(pa.array(kind), pa.array(shape.kinds, pa.string())).cast(
+                pa.string()
+            ),
+            "picture": _struct(there, where, (used + np.arange(n)) % len(where["offset"]), "not asked for", True),
+            **{name: pa.array(rng.random(n, np.float32), mask=~tested) for name in MEASURES},
+        }
+    )
 
 
-def _evidence(there: np.ndarray, rng: np.random.Generator) -> pa.Array:
-    absent = pa.array(~there)
-    kinds = []
-    for _ in PROJECTIONS:
-        values = [pa.array(rng.random(len(there), np.float32)) for _ in schema.EVIDENCE]
-        kinds.append(pa.StructArray.from_arrays(values, fields=list(schema.EVIDENCE), mask=absent))
-    return pa.StructArray.from_arrays(kinds, fields=list(schema.EVIDENCES), mask=absent)
+def _trust_rows(shape: Shape, channels: list[int | None], n: int, rng: np.random.Generator) -> pa.Table:
+    kinds = shape.kinds[:3]
+    count = len(channels) * len(kinds)
+    return pa.table(
+        {
+            "channel": pa.array([channel for channel in channels for _ in kinds], pa.int32()),
+            "kind": pa.array([kind for _ in channels for kind in kinds], pa.string()),
+            **{name: pa.array(rng.random(count, np.float32)) for name in (*MEASURES, "score")},
+            "n": np.full(count, n),
+        }
+    )
 
 
 def _neuron_rows(shape: Shape, index: int, chunk: np.ndarray, rng: np.random.Generator) -> pa.Table:
@@ -206,7 +231,7 @@ def _neuron_rows(shape: Shape, index: int, chunk: np.ndarray, rng: np.random.Gen
         pa.array(np.arange(n + 1) * bins, pa.int32()),
         pa.StructArray.from_arrays(
             [pa.array(edges[:, :-1].ravel()), pa.array(edges[:, 1:].ravel()), pa.array(np.tile(counts, n))],
-            fields=list(schema.BIN),
+            fields=list(BIN),
         ),
     )
     tops = min(5, classes)
@@ -219,21 +244,11 @@ def _neuron_rows(shape: Shape, index: int, chunk: np.ndarray, rng: np.random.Gen
                 pa.array((9.0 - np.tile(np.arange(tops), n)).astype(np.float32)),
                 pa.array(rng.random(n * tops, np.float32)),
             ],
-            fields=list(schema.TOP_CLASS),
+            fields=list(TOP_CLASS),
         ),
     )
-    trust = pa.StructArray.from_arrays(
-        [
-            pa.StructArray.from_arrays(
-                [*(pa.array(rng.random(n, np.float32)) for _ in range(5)), pa.array(np.full(n, 3, np.int32))],
-                fields=list(schema.TRUST),
-            )
-            for _ in PROJECTIONS
-        ],
-        fields=list(schema.TRUSTS),
-    )
     quantiles = pa.StructArray.from_arrays(
-        [pa.array(np.full(n, q * 20, np.float32)) for q in schema.QUANTILES], fields=list(schema.QUANTILE)
+        [pa.array(np.full(n, q * 20, np.float32)) for q in QUANTILES], fields=list(QUANTILE)
     )
     vectors = pa.FixedSizeListArray.from_arrays(
         pa.array(rng.random(n * shape.dimensions, np.float32)), shape.dimensions
@@ -247,7 +262,10 @@ def _neuron_rows(shape: Shape, index: int, chunk: np.ndarray, rng: np.random.Gen
             "std": rng.random(n),
             "min": np.full(n, -3.0),
             "max": 20.0 - chunk % 5,
-            "fires": rng.random(n),
+            "activation_rate": pa.array(rng.random(n), mask=np.full(n, not rectified)),
+            "reference_max": np.full(n, 0.0 if rectified else 1.5),
+            "reference_min": np.full(n, 0.0 if rectified else -1.5),
+            "map_mean": rng.random(n),
             "dead": pa.array([False] * n if rectified else [None] * n, pa.bool_()),
             "why_max": pa.nulls(n, pa.string()),
             "why_min": pa.nulls(n, pa.string()),
@@ -255,7 +273,6 @@ def _neuron_rows(shape: Shape, index: int, chunk: np.ndarray, rng: np.random.Gen
             "histogram": histogram,
             "top_classes": top_classes,
             "selectivity": pa.array(rng.random(n) if classes > 1 else [None] * n, pa.float32()),
-            "trust": trust,
             "vector": vectors.cast(pa.list_(pa.float32())),
         }
     )

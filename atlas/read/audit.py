@@ -7,84 +7,40 @@ every picture.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from atlas import tables
 from atlas.errors import AtlasError
+from atlas.read import parts, relational, source
 from atlas.read.catalog import Atlas
+from atlas.read.parts import Part
 from atlas.read.records import Array, Words
 from atlas.read.verify import compare, sums
-from atlas.store import layout, schema, seal
+from atlas.store import layout, seal
 from atlas.store.files import Folder
+from atlas.tables import Reference, Table
+from atlas.tables.columns import PICTURE
 
 SHOWN = 20
 """Problems that are printed; the rest are counted."""
 
-_NEURON = "layer, channel"
-_REFERENCES = (
-    ("layers", "layer", "neurons", "layer"),
-    ("neurons", "layer", "layers", "layer"),
-    ("examples", _NEURON, "neurons", _NEURON),
-    ("examples", "image_id", "images", "image_id"),
-    ("examples", "duplicate_of AS image_id", "images", "image_id"),
-    ("classes", _NEURON, "neurons", _NEURON),
-    ("responses", "image_id", "images", "image_id"),
-    ("codes", "image_id", "images", "image_id"),
-    ("images", "image_id", "codes", "image_id"),
-    ("map", "image_id", "images", "image_id"),
-    ("similar", _NEURON, "neurons", _NEURON),
-    ("similar", "other_layer AS layer, other_channel AS channel", "neurons", _NEURON),
-    ("near_misses", _NEURON, "neurons", _NEURON),
-    ("near_misses", "image_id", "images", "image_id"),
-    ("properties", _NEURON, "neurons", _NEURON),
-    ("filters", _NEURON, "neurons", _NEURON),
-    ("sanity", "layer", "layers", "layer"),
-)
-"""Table, columns, and the table and columns in which each of their values must be found; null refers to nothing."""
-
-_RULES = {
-    "images and quarantine overlap": "SELECT image_id FROM images JOIN quarantine USING (image_id)",
-    "an image_id is there twice": "SELECT image_id FROM images GROUP BY ALL HAVING count(*) > 1",
-    "a neuron is there twice": "SELECT layer, channel FROM neurons GROUP BY ALL HAVING count(*) > 1",
-    "a layer has other neurons than channels": (
-        "SELECT layer, channels, n FROM layers JOIN "
-        "(SELECT layer, count(*) AS n, max(channel) + 1 AS last FROM neurons GROUP BY layer) USING (layer) "
-        "WHERE n <> channels OR last <> channels"
-    ),
-    "ranks do not run from 0": (
-        "SELECT layer, channel, side FROM examples GROUP BY ALL "
-        "HAVING min(rank) <> 0 OR max(rank) <> count(*) - 1 OR count(DISTINCT rank) <> count(*)"
-    ),
-    "an image is twice on a side": (
-        "SELECT layer, channel, side, image_id FROM examples GROUP BY ALL HAVING count(*) > 1"
-    ),
-    "ranks are not in the order of responses": (
-        "SELECT layer, channel, side, rank FROM (SELECT *, lag(response) OVER w AS r, lag(image_id) OVER w AS i "
-        "FROM examples WINDOW w AS (PARTITION BY layer, channel, side ORDER BY rank)) WHERE "
-        "CASE WHEN side = 'min' THEN r > response ELSE r < response END OR (r = response AND i > image_id)"
-    ),
-    "the first example is not the neuron's extreme": (
-        "SELECT layer, channel, side FROM examples JOIN neurons USING (layer, channel) WHERE rank = 0 AND "
-        "((side = 'max' AND response <> neurons.max) OR (side = 'min' AND response <> neurons.min))"
-    ),
-    "a side without examples does not say why": (
-        "SELECT n.layer, n.channel FROM neurons n WHERE why_max IS NULL AND NOT EXISTS (SELECT 1 FROM examples e "
-        "WHERE e.layer = n.layer AND e.channel = n.channel AND e.side = 'max')"
-    ),
-    "a histogram does not count every image": (
-        "SELECT layer, channel FROM neurons WHERE list_sum(list_transform(histogram, lambda b: b.count)) <> images"
-    ),
-    "a field is empty": (
-        "SELECT layer, channel, side, rank FROM examples WHERE field_left >= field_right OR field_top >= field_bottom"
-    ),
+_COUNTED = {
+    "images": "images",
+    "quarantined": "quarantine",
+    "layers": "layers",
+    "neurons": "neurons",
+    "examples": "examples",
 }
-"""What is wrong where the query has a row."""
+"""What atlas.json counts, and the table whose rows these are."""
+
+
+Query = Callable[[str], Any]
 
 
 @dataclass
@@ -119,8 +75,8 @@ def audit(location: str) -> Report:
         return report  # tables that are damaged may not be read
     opened = Atlas(location, verify=False)
     _check_counts(opened, about, report)
-    _check_tables(opened, report)
-    _check_pictures(opened.root, report)
+    _check_tables(opened.query, tables.of_part(None), report)
+    _check_pictures(opened.root, tables.of_part(None), report)
     digest, _ = seal.digest_and_sums(folder)
     if digest != about["digest"]:
         report.problems.append(f"{layout.ATLAS}: digest {about['digest'][:12]}, but the contents give {digest[:12]}")
@@ -128,7 +84,26 @@ def audit(location: str) -> Report:
         opened.neighbours(opened.query("SELECT min(image_id) FROM images").fetchall()[0][0], 1)
     except AtlasError as error:
         report.problems.append(str(error))
+    for part in opened.parts:
+        _check_part(opened, part, report)
     return report
+
+
+def _check_part(opened: Atlas, part: Part, report: Report) -> None:
+    """Checks the tables and pictures of a sealed part; its files are checked by `atlas.store.parts.problems`."""
+    parts.check(part)
+    if part.state == "begun":
+        return
+    inside = Report(part.name)
+    if part.why is not None:
+        inside.problems.append(part.why)
+    else:
+        connection = relational.of_part(opened.root, part)
+        _check_tables(connection.sql, tables.of_part(part.kind), inside)
+        _check_pictures(part.root, tables.of_part(part.kind), inside)
+    report.rows += inside.rows
+    report.pictures += inside.pictures
+    report.problems += [f"part {part.name}: {problem}" for problem in inside.problems]
 
 
 def _check_files(folder: Folder, report: Report) -> None:
@@ -143,16 +118,8 @@ def _check_files(folder: Folder, report: Report) -> None:
 
 def _check_counts(opened: Atlas, about: dict[str, Any], report: Report) -> None:
     counts = about["counts"]
-    tables = {
-        "images": "images",
-        "quarantined": "quarantine",
-        "layers": "layers",
-        "neurons": "neurons",
-        "examples": "examples",
-    }
-    for name, table in tables.items():
+    for name, table in _COUNTED.items():
         found = opened.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]
-        report.rows += found
         if found != counts[name]:
             report.problems.append(f"{table}.parquet has {found} rows, {layout.ATLAS} says {counts[name]}")
     if counts["images"] + counts["quarantined"] != about["data"]["count"]:
@@ -162,23 +129,39 @@ def _check_counts(opened: Atlas, about: dict[str, Any], report: Report) -> None:
         )
 
 
-def _check_tables(opened: Atlas, report: Report) -> None:
-    for table, columns, other, keys in _REFERENCES:
-        sql = (
-            f'SELECT DISTINCT {columns} FROM "{table}" WHERE {columns.split(" AS ")[0].split(", ")[0]} IS NOT NULL '
-            f'EXCEPT SELECT {keys} FROM "{other}"'
-        )
-        for row in opened.query(sql).limit(SHOWN).fetchall():
-            report.problems.append(f"{table}: {columns} {row} is not in {other}")
-    for what, sql in _RULES.items():
-        for row in opened.query(sql).limit(SHOWN).fetchall():
-            report.problems.append(f"{what}: {row}")
+def _check_tables(query: Query, checked: Sequence[Table], report: Report) -> None:
+    """Keys, references and rules of tables, as the registry has them."""
+    for table in checked:
+        report.rows += query(f'SELECT count(*) FROM "{table.name}"').fetchall()[0][0]
+        key = ", ".join(table.key)
+        twice = f'SELECT {_columns(table.key)} FROM "{table.name}" GROUP BY ALL HAVING count(*) > 1'
+        problems = [(twice, f"{table.name}: {key} {{}} is there twice")]
+        problems += [
+            (_dangling(table, to), f"{table.name}: {', '.join(to.columns)} {{}} is not in {to.to}")
+            for to in table.references
+        ]
+        problems += [(rule.sql, f"{rule.what}: {{}}") for rule in table.rules]
+        for sql, said in problems:
+            report.problems += [said.format(row) for row in query(sql).limit(SHOWN).fetchall()]
 
 
-def _check_pictures(root: Path, report: Report) -> None:
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _dangling(table: Table, reference: Reference) -> str:
+    """What a table refers to and is not there; null refers to nothing."""
+    there = " AND ".join(f'"{column}" IS NOT NULL' for column in reference.columns)
+    return (
+        f'SELECT DISTINCT {_columns(reference.columns)} FROM "{table.name}" WHERE {there} '
+        f'EXCEPT SELECT {_columns(reference.keys)} FROM "{reference.to}"'
+    )
+
+
+def _check_pictures(root: Path, checked: Sequence[Table], report: Report) -> None:
     """Reads every picture, a pack after another, and compares its crc32."""
     words = Words()
-    places = np.concatenate([np.empty(0, _PLACE), *_places(root, words, report)])
+    places = np.concatenate([np.empty(0, _PLACE), *_places(root, checked, words, report)])
     places = places[np.lexsort((places["crc32"], places["length"], places["offset"], places["pack"]))]
     if len(places):
         places = places[np.concatenate([[True], places[1:] != places[:-1]])]
@@ -208,19 +191,18 @@ def _right(stream: IO[bytes], offset: int, length: int, crc32: int) -> bool:
 _PLACE = np.dtype([("pack", "<u4"), ("offset", "<i8"), ("length", "<i8"), ("crc32", "<u4")])
 
 
-def _places(root: Path, words: Words, report: Report) -> Iterator[Array]:
+def _places(root: Path, checked: Sequence[Table], words: Words, report: Report) -> Iterator[Array]:
     """Where the pictures of every table lie; packs by their numbers among `words`."""
-    for table, to in schema.SCHEMAS.items():
-        columns = [f.name for f in to if f.type == schema.PICTURE]
-        if not columns:
+    for table in checked:
+        if not table.pictures or not (root / table.path).is_file():
             continue
-        for batch in pq.ParquetFile(root / layout.table(table)).iter_batches(65_536, columns=columns):
-            for column in columns:
-                child = dict(zip(schema.PICTURE.names, batch.column(column).flatten(), strict=True))
+        for batch in source.batches(root, table.name, columns=table.pictures):
+            for column in table.pictures:
+                child = dict(zip(PICTURE.names, batch.column(column).flatten(), strict=True))
                 mask = child["pack"].is_valid()
                 silent = pc.and_not(child["why"].is_null(), mask).true_count
                 if silent:
-                    report.problems.append(f"{table}.{column}: {silent} rows with neither a picture nor a reason")
+                    report.problems.append(f"{table.name}.{column}: {silent} rows with neither a picture nor a reason")
                 rows = np.empty(mask.true_count, _PLACE)
                 rows["pack"] = words.encode(child["pack"].filter(mask), np.int32)
                 for name in ("offset", "length", "crc32"):

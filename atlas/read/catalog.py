@@ -8,9 +8,10 @@ from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas import tables
 from atlas.errors import FolderError, NotFoundError
 from atlas.read import verify
-from atlas.store import layout, seal
+from atlas.store import seal
 from atlas.store.files import Folder
 from atlas.types import SIDES
 
@@ -24,31 +25,24 @@ if TYPE_CHECKING:
     from atlas.read.layers import Layers
     from atlas.read.neighbours import Neighbour, Neighbours
     from atlas.read.neurons import Neurons
+    from atlas.read.parts import Part, Parts
     from atlas.read.pictures import Packs
     from atlas.read.relations import Relations
-
-NAMES = (*layout.TABLES, *layout.PARTED)
-
-
-def _responses() -> Any:
-    """Schema under which the layers' response samples are one table: vectors are lists of any length."""
-    import pyarrow as pa
-
-    vector = pa.list_(pa.float32())
-    return pa.schema([("layer", pa.string()), ("image_id", pa.int64()), ("max", vector), ("min", vector)])
 
 
 class Store:
     """The tables that the service reads, laid out for reading one neuron or image at a time."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, parts: list[Part] | None = None) -> None:
         from atlas.read.examples import Examples
         from atlas.read.images import Images
         from atlas.read.layers import Layers
         from atlas.read.neurons import Neurons
+        from atlas.read.parts import Parts
         from atlas.read.pictures import Packs
         from atlas.read.records import give_back
         from atlas.read.relations import Relations
+        from atlas.read.rows import Things
 
         self.layers: Layers = Layers(root)
         self.packs: Packs = Packs(root)
@@ -57,21 +51,22 @@ class Store:
         self.examples: Examples = Examples(root, self.layers, self.images, self.packs)
         self.relations: Relations = Relations(root, self.layers, self.images, self.packs.whys)
         self.filters: list[tuple[int, str, Any]] = _filters(root, self.layers, self.packs)
+        self.parts: Parts = Parts(parts or [], Things(self.layers, self.images))
         self.images.forget()
         self.packs.check_sizes()
         give_back()
         self.packs.seal()
 
     def close(self) -> None:
-        for each in (self.packs, self.images, self.neurons, self.examples, self.relations):
+        for each in (self.packs, self.images, self.neurons, self.examples, self.relations, self.parts):
             each.close()
 
 
 def _filters(root: Path, layers: Layers, packs: Packs) -> list[tuple[int, str, Any]]:
     """Neuron, kind and place of each filter that was drawn."""
-    import pyarrow.parquet as pq
+    from atlas.read import source
 
-    table = pq.read_table(root / layout.table("filters"))
+    table = source.read(root, "filters")
     numbers = layers.numbers("filters", table["layer"].combine_chunks(), table["channel"])
     places = packs.places(table["picture"])
     return sorted(zip(numbers.tolist(), table["kind"].to_pylist(), places, strict=True), key=lambda each: each[:2])
@@ -94,11 +89,18 @@ class Atlas:
             self.check()
 
     def check(self) -> None:
-        """Compares the tables and the index with SHA256SUMS. Raises `FolderError` naming the first that differs."""
+        """Compares the tables and the index with SHA256SUMS. Raises `FolderError` naming the first that differs.
+
+        A part whose tables differ is left out, with the reason.
+        """
+        from atlas.read import parts
+
         expected = verify.sums(self.folder)
         paths = verify.needed(expected, self.root)
         verify.check(self.root, expected, paths)
         self._sums = {path: expected[path] for path in paths}
+        for part in self.parts:
+            parts.check(part)
 
     @property
     def name(self) -> str:
@@ -107,29 +109,26 @@ class Atlas:
     @cached_property
     def store(self) -> Store:
         """Tables laid out for single neurons and images; takes seconds the first time, for large atlases."""
-        return Store(self.root)
+        return Store(self.root, self.parts)
 
     def __getattr__(self, name: str) -> duckdb.DuckDBPyRelation:
-        if name in NAMES:
+        if name in tables.BY_NAME:
             return self.query(f'SELECT * FROM "{name}"')
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; its tables are {', '.join(NAMES)}")
+        known = ", ".join(tables.BY_NAME)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; its tables are {known}")
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """Its parts, by name: sealed, begun, or damaged with the reason; a running process sees no new ones."""
+        from atlas.read.parts import find
+
+        return find(self.folder, str(self.about.get("digest")))
 
     @cached_property
     def _connection(self) -> Any:
-        import duckdb
-        import pyarrow.dataset as ds
+        from atlas.read.relational import connection
 
-        connection = duckdb.connect(":memory:", config={"threads": 2})
-        for name in NAMES:
-            path = self.root / (layout.table(name) if name in layout.TABLES else name)
-            if path.exists():
-                connection.register(
-                    name, ds.dataset(path, format="parquet", schema=_responses() if name == "responses" else None)
-                )
-        # No file can be read or written by a query from here on.
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        return connection
+        return connection(self.root, self.parts)
 
     def query(self, sql: str) -> duckdb.DuckDBPyRelation:
         """A DuckDB relation over the tables by name. It can neither read nor write other files.
@@ -151,9 +150,9 @@ class Atlas:
         Raises `NotFoundError` for a neuron that there is not.
         """
         self.store.layers.number(layer, channel)
-        tables = ("examples", "classes", "similar", "near_misses", "properties", "filters")
+        names = [table.name for table in tables.of_part(None) if table.of == "neuron" and table.name != "neurons"]
         row = self._rows("neurons", layer=layer, channel=channel)[0]
-        found = {name: self._rows(name, layer=layer, channel=channel) for name in tables}
+        found = {name: self._rows(name, layer=layer, channel=channel) for name in names}
         order = {side: number for number, side in enumerate(SIDES)}
         found["examples"].sort(key=lambda example: (order[example["side"]], example["rank"]))
         return {**row, **found}
@@ -167,11 +166,11 @@ class Atlas:
     def _rows(self, table: str, **wanted: str | int) -> list[dict[str, Any]]:
         """Rows of a table whose columns have these values."""
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
+
+        from atlas.read import source
 
         chosen = [pc.field(name) == value for name, value in wanted.items()]
-        found = pq.read_table(self.root / layout.table(table), filters=reduce(and_, chosen))
-        return list(found.to_pylist())
+        return list(source.read(self.root, table, filters=reduce(and_, chosen)).to_pylist())
 
     def picture(self, kind: str, **options: Any) -> Image:
         """A sheet for a paper or a slide, as `atlas.read.sheets.draw` draws it: `neuron`, `layer` or `tsne-grid`."""

@@ -14,11 +14,14 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from atlas.errors import InputError, NotFoundError, PictureError
-from atlas.store import layout, schema
+from atlas.explain.kinds import SHOWN
+from atlas.store import layout
 from atlas.store.files import Folder
+from atlas.tables import BY_NAME
 
 KINDS = ("neuron", "layer", "tsne-grid")
-PICTURES = tuple(f.name for f in schema.EXAMPLES if f.type == schema.PICTURE)
+CROP = "crop"
+"""The picture of an example that is no kind: the field cut from the image."""
 LARGEST = 120_000_000
 """Pixels of a sheet at most; its cells are made smaller until it fits."""
 
@@ -40,8 +43,8 @@ def draw(
 ) -> Image.Image:
     """A sheet as an RGB image.
 
-    kind `neuron`: the examples of `layer`, `channel` and `side`, a row for each of `pictures` (columns of the table
-    examples), a column an example; `layer`: every neuron of `layer` as three by three examples by the first of
+    kind `neuron`: the examples of `layer`, `channel` and `side`, a row for each of `pictures` (`crop`, or
+    kinds), a column an example; `layer`: every neuron of `layer` as three by three examples by the first of
     `pictures`; `tsne-grid`: the thumbnails in their grid cells. `cell`: side of one picture in pixels.
 
     Raises `InputError` for what cannot be drawn, `NotFoundError` for what the atlas does not have, `PictureError` for
@@ -51,9 +54,7 @@ def draw(
         raise InputError(f"--kind {kind!r}: expected one of {', '.join(KINDS)}")
     if cell is not None and not 4 <= cell <= 1024:
         raise InputError(f"--cell {cell}: expected 4 to 1024")
-    for name in pictures:
-        if name not in PICTURES:
-            raise InputError(f"--pictures {name!r}: expected some of {', '.join(PICTURES)}")
+    _check_kinds(folder, pictures)
     size = cell or CELLS[kind]
     with _Packs(folder) as packs:
         if kind == "tsne-grid":
@@ -130,15 +131,16 @@ def _neuron(
     folder: Folder, packs: _Packs, layer: str, channel: int, side: str, pictures: Sequence[str], size: int
 ) -> Image.Image:
     wanted = (pc.field("layer") == layer) & (pc.field("channel") == channel)
-    rows = _rows(folder, "neurons", wanted, ["mean", "max", "fires", "dead", "why_max", "why_min"])
+    rows = _rows(folder, "neurons", wanted, ["mean", "max", "activation_rate", "dead", "why_max", "why_min"])
     if not rows:
         raise NotFoundError(f"neuron {layer}:{channel}: {folder.location} has none; expected {_known(folder, layer)}")
-    columns = ["rank", "image_id", "response", "duplicate_of", *pictures]
-    examples = _rows(folder, "examples", wanted & (pc.field("side") == side), columns)
+    wanted &= pc.field("side") == side
+    examples = _rows(folder, "examples", wanted, ["rank", "image_id", "response", "duplicate_of", CROP])
     if not examples:
         why = rows[0]["why_min" if side == "min" else "why_max"] or "the build kept none"
         raise NotFoundError(f"neuron {layer}:{channel}: no examples of side {side} ({why})")
     examples.sort(key=lambda row: row["rank"])
+    drawn = _drawn(folder, wanted, pictures)
     names = _class_names(folder, [row["image_id"] for row in examples])
     size = _fitting(size, len(examples), len(pictures))
     small = max(9, size // 9)
@@ -146,18 +148,20 @@ def _neuron(
     step = size + GAP
     sheet, pen = _paper(left + step * len(examples), top + step * len(pictures) + below)
     neuron = rows[0]
-    about = f"{layer}  channel {channel}  {side}   max {neuron['max']:,.4g}, mean {neuron['mean']:,.4g}, "
-    pen.text((GAP, GAP), about + f"fires for {neuron['fires']:.1%}", INK, _font(round(1.3 * small)))
+    about = f"{layer}  channel {channel}  {side}   max {neuron['max']:,.4g}, mean {neuron['mean']:,.4g}"
+    rate = neuron["activation_rate"]
+    pen.text((GAP, GAP), about if rate is None else f"{about}, above 0 for {rate:.1%}", INK, _font(round(1.3 * small)))
     for down, name in enumerate(pictures):
         middle = top + down * step + size // 2 - small // 2
         pen.text((GAP, middle), name, FAINT, _font(small))
     for across, example in enumerate(examples):
         x = left + across * step
         for down, name in enumerate(pictures):
-            image = packs.load(example[name], size)
+            place = example[CROP] if name == CROP else drawn.get((channel, example["rank"], name))
+            image = packs.load(place, size) if place else None
             _paste(sheet, image, x, top + down * step, size)
             if image is None:
-                why = _cut(pen, example[name]["why"] or "not there", _font(small), size - GAP)
+                why = _cut(pen, (place and place["why"]) or "not there", _font(small), size - GAP)
                 pen.text((x + GAP // 2, top + down * step + size // 2), why, FAINT, _font(small))
         again = " (again)" if example["duplicate_of"] is not None else ""
         y = top + step * len(pictures)
@@ -173,8 +177,11 @@ def _layer(folder: Folder, packs: _Packs, layer: str, side: str, picture: str, s
     inside = COLLAGE * COLLAGE
     wanted = (pc.field("layer") == layer) & (pc.field("side") == side) & (pc.field("rank") < inside)
     shown: dict[int, list[tuple[int, Any]]] = {}
-    for row in _rows(folder, "examples", wanted, ["channel", "rank", picture]):
-        shown.setdefault(row["channel"], []).append((row["rank"], row[picture]))
+    if picture == CROP:
+        for row in _rows(folder, "examples", wanted, ["channel", "rank", CROP]):
+            shown.setdefault(row["channel"], []).append((row["rank"], row[CROP]))
+    for (channel, rank, _), place in _drawn(folder, wanted, [picture]).items():
+        shown.setdefault(channel, []).append((rank, place))
     across = math.ceil(math.sqrt(len(channels)))
     down = math.ceil(len(channels) / across)
     size = _fitting(size, COLLAGE * across, COLLAGE * down)
@@ -210,9 +217,30 @@ def _tsne_grid(folder: Folder, packs: _Packs, size: int) -> Image.Image:
 
 def _rows(folder: Folder, table: str, wanted: pc.Expression, columns: list[str]) -> list[dict[str, Any]]:
     """Rows of a table for which an expression holds."""
+    if not folder.exists(layout.table(table)) and not BY_NAME[table].required:
+        return []
     with folder.open(layout.table(table)) as stream:
         found: list[dict[str, Any]] = pq.read_table(stream, columns=columns, filters=wanted).to_pylist()
     return found
+
+
+def _drawn(folder: Folder, wanted: pc.Expression, kinds: Sequence[str]) -> dict[tuple[int, int, str], Any]:
+    """Pictures of examples by channel, rank and kind."""
+    chosen = wanted & pc.field("kind").isin(pa.array([kind for kind in kinds if kind != CROP], pa.string()))
+    rows = _rows(folder, "explanations", chosen, ["channel", "rank", "kind", "picture"])
+    return {(row["channel"], row["rank"], row["kind"]): row["picture"] for row in rows}
+
+
+def _check_kinds(folder: Folder, pictures: Sequence[str]) -> None:
+    """Raises `InputError` for a picture that is neither the crop, nor a kind that is known or in the atlas."""
+    unknown = [name for name in pictures if name not in (CROP, *SHOWN)]
+    if not unknown:
+        return
+    there = {row["kind"] for row in _rows(folder, "explanations", pc.scalar(True), ["kind"])}
+    for name in unknown:
+        if name not in there:
+            known = ", ".join(dict.fromkeys((CROP, *SHOWN, *sorted(there))))
+            raise InputError(f"--pictures {name!r}: expected some of {known}")
 
 
 def _known(folder: Folder, layer: str | None) -> str:

@@ -65,8 +65,8 @@ class Trusts:
             scores[number[chosen]] = rows["score"][chosen]
 
     def _trust(self, values: Any) -> tuple[str, Trust]:
-        kind, *numbers, n = values
-        return self._words.texts[kind] or "", Trust(*map(none, numbers), n)
+        kind, a, b, c, d, score, n = values
+        return self._words.texts[kind] or "", Trust(none(a), none(b), none(c), none(d), none(score), n)
 
     def of(self, neuron: int) -> dict[str, Trust]:
         """By kind, for a neuron by its number; only what was tested."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from atlas import tables
 from atlas.errors import FolderError
 from atlas.store import layout, seal
 from atlas.store.files import Folder
@@ -57,12 +58,13 @@ def compare(root: Path, path: str, expected: str | None) -> str | None:
 def needed(expected: dict[str, str], root: Path) -> list[str]:
     """Files that must be right before an atlas is served: all but the packs and the state of the fold."""
     there = [path for path in expected if not is_picture(path) and path != layout.STATE]
-    tables = [layout.table(name) for name in layout.TABLES]
-    absent = [name for name in (layout.ATLAS, *tables) if name not in expected]
+    base = tables.of_part(None)
+    absent = [name for name in (layout.ATLAS, *(t.path for t in base if t.required)) if name not in expected]
     if absent:
         raise FolderError(f"{absent[0]} is not in {layout.SUMS}; build the atlas again")
-    for name in layout.PARTED:
-        loose = [f"{name}/{each}" for each in _names(root / name) if f"{name}/{each}" not in expected]
+    for table in base:
+        here = [table.path, *(f"{table.path}/{each}" for each in _names(root / table.path))]
+        loose = [path for path in here if (root / path).is_file() and path not in expected]
         if loose:
             raise FolderError(f"{loose[0]} is not in {layout.SUMS}; expected only files of the build")
     return there

@@ -1,0 +1,92 @@
+"""The tables of an atlas and of its parts under their names in DuckDB, which then reaches no file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from atlas import tables
+from atlas.read.parts import Part
+from atlas.tables import Table
+
+
+def connection(root: Path, parts: Iterable[Part] = ()) -> Any:
+    """A connection with the base's tables by name; an absent one is empty.
+
+    A part's tables stand in a schema of its name (`"compare@b".matches`), and under their bare names as the union over
+    parts, with a column `part`.
+    """
+    opened = _opened()
+    for table in tables.of_part(None):
+        opened.register(table.name, _relation(root, table))
+    sealed = [part for part in parts if part.state == "sealed"]
+    for part in sealed:
+        opened.execute(f"CREATE SCHEMA {_quoted(part.name)}")
+        for table in part.tables:
+            _view(opened, f"{_quoted(part.name)}.{_quoted(table.name)}", part, table)
+    for table in tables.TABLES:
+        if table.part is not None:
+            _union(opened, table, [part for part in sealed if table in part.tables])
+    return _locked(opened)
+
+
+def of_part(root: Path, part: Part) -> Any:
+    """A connection with the base's tables and one part's, all under their bare names."""
+    opened = _opened()
+    for table in tables.of_part(None):
+        opened.register(table.name, _relation(root, table))
+    for table in tables.of_part(part.kind):
+        opened.register(table.name, _relation(part.root, table))
+    return _locked(opened)
+
+
+def _opened() -> Any:
+    import duckdb
+
+    return duckdb.connect(":memory:", config={"threads": 2})
+
+
+def _locked(opened: Any) -> Any:
+    """No file can be read or written by a query from here on."""
+    opened.execute("SET enable_external_access = false")
+    opened.execute("SET lock_configuration = true")
+    return opened
+
+
+def _relation(root: Path, table: Table) -> Any:
+    """What DuckDB reads for a table."""
+    import pyarrow.dataset as ds
+
+    path = root / table.path
+    if not path.exists():
+        return table.columns.empty_table()
+    # The files of a table may have vectors of other sizes, so they are read as lists of any length.
+    return ds.dataset(path, format="parquet", schema=table.columns if table.files else None)
+
+
+def _view(opened: Any, name: str, part: Part, table: Table) -> None:
+    whole = f"{part.name}/{table.name}"
+    opened.register(whole, _relation(part.root, table))
+    opened.execute(f"CREATE VIEW {name} AS SELECT * FROM {_quoted(whole)}")
+
+
+def _union(opened: Any, table: Table, parts: list[Part]) -> None:
+    if not parts:
+        import pyarrow as pa
+
+        empty = table.columns.empty_table().add_column(0, "part", pa.array([], pa.string()))
+        opened.register(table.name, empty)
+        return
+    each = [
+        f"SELECT {_text(part.name)} AS part, * FROM {_quoted(part.name)}.{_quoted(table.name)}" for part in parts
+    ]  # fmt: skip
+    opened.execute(f"CREATE VIEW {_quoted(table.name)} AS {' UNION ALL BY NAME '.join(each)}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
