@@ -100,8 +100,8 @@ def read_about(folder: Folder) -> dict[str, Any]:
         raise FolderError(f"{folder.location}/{layout.ATLAS}: cannot be read ({error}); build it again") from None
     if version != layout.FORMAT_VERSION:
         raise FolderError(
-            f"{folder.location}: format_version {version}, expected {layout.FORMAT_VERSION}; "
-            "use the neuron-atlas release that made it"
+            f"{folder.location}: an atlas of format {str(version)[:20]}, expected {layout.FORMAT_VERSION}; "
+            "build it again, or use the neuron-atlas that made it"
         )
     return dict(about)
 
