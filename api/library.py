@@ -14,6 +14,7 @@ from api.http.described import closed, doc
 from atlas.errors import AtlasError, NotFoundError
 from atlas.read import verify
 from atlas.read.catalog import Atlas, Store
+from atlas.read.parts import Part
 
 RESERVED = ("api", "metrics", "static", "livez", "favicon.ico", "robots.txt")
 """First parts of paths that are not names of atlases."""
@@ -28,7 +29,8 @@ class Verification(TypedDict):
     packs: Annotated[str, doc("packs by checksum, in the background: running, verified, failed", "running")]
     packs_done: Annotated[int, doc("packs whose checksum was verified", 3)]
     packs_total: Annotated[int, doc("packs of pictures", 12)]
-    failed: Annotated[list[str], doc("packs that are not what SHA256SUMS says", [])]
+    failed: Annotated[list[str], doc("packs that are not what SHA256SUMS says; a part's with parts/NAME/ before", [])]
+    parts: Annotated[dict[str, str], doc("part -> verified, begun, or what is wrong with it", {"words": "verified"})]
 
 
 class Shelf:
@@ -41,7 +43,7 @@ class Shelf:
         self.reason = reason
         self.verification: Verification | None = None
         if atlas is not None and store is not None:
-            total = len(_packs(atlas))
+            total = len(_packs(atlas)) + sum(len(_packs_of(part.root)) for part in _sealed(atlas))
             self.verification = {
                 "tables": "verified",
                 "sizes": "verified",
@@ -49,6 +51,7 @@ class Shelf:
                 "packs_done": 0,
                 "packs_total": total,
                 "failed": [],
+                "parts": {part.name: _state(part) for part in atlas.parts},
             }
 
     @property
@@ -69,26 +72,46 @@ class Shelf:
             raise NotFoundError(f"atlas {self.name!r} is unavailable: {self.reason}")
         return self._store
 
+    @staticmethod
+    def _verify_under(root: Path, prefix: str, state: Verification, stop: threading.Event) -> None:
+        expected = verify.sums_in(root)
+        for path in _packs_of(root):
+            if stop.is_set():
+                return
+            if verify.compare(root, path, expected.get(path)):
+                state["failed"].append(prefix + path)
+            state["packs_done"] += 1
+
     def verify_packs(self, stop: threading.Event) -> None:
         """Compares the packs with their checksums, one after another."""
         state = self.verification
         if state is None or self._atlas is None:
             return
         try:
-            expected = verify.sums(self._atlas.folder)
-            for path in _packs(self._atlas):
-                if stop.is_set():
-                    return
-                if verify.compare(self._atlas.root, path, expected.get(path)):
-                    state["failed"].append(path)
-                state["packs_done"] += 1
+            self._verify_under(self._atlas.root, "", state, stop)
+            for part in _sealed(self._atlas):
+                self._verify_under(part.root, f"parts/{part.name}/", state, stop)
         except (AtlasError, OSError):
             state["failed"].append("SHA256SUMS")
+        if stop.is_set():
+            return
         state["packs"] = "failed" if state["failed"] else "verified"
 
 
 def _packs(atlas: Atlas) -> list[str]:
-    return sorted(path for path in verify.sums(atlas.folder) if verify.is_picture(path))
+    return _packs_of(atlas.root)
+
+
+def _packs_of(root: Path) -> list[str]:
+    return sorted(path for path in verify.sums_in(root) if verify.is_picture(path))
+
+
+def _sealed(atlas: Atlas) -> list[Part]:
+    return [part for part in atlas.parts if part.state == "sealed"]
+
+
+def _state(part: Part) -> str:
+    return "verified" if part.state == "sealed" else part.state if part.why is None else f"left out: {part.why}"
 
 
 class Library:

@@ -172,6 +172,7 @@ _SAID: Mapping[str, tuple[str, dict[str, Any], Any]] = {
     "channel": ("feature map, or unit of a linear layer", {"type": "integer", "minimum": 0}, 17),
     "image_id": ("image", {"type": "integer", "minimum": 0}, 281),
     "class_id": ("class", {"type": "integer", "minimum": 0}, 3),
+    "part": ("part, NAME or NAME@AS", {"type": "string"}, "connections"),
     "pack": ("pack of pictures", {"type": "string"}, "harvest-000000.tar"),
     "place": ("offset and length", {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}, "512-900"),
 }

@@ -86,7 +86,7 @@ def field_scale(field: Mapping[str, Any], crop: int) -> dict[str, float]:
 
     A field larger than the input is drawn as the input.
     """
-    if field["global_field"]:
+    if field["global_field"] and not field["gated"]:
         return {"x": 0.0, "y": 0.0, "width": 100.0, "height": 100.0}
     width = min(100.0, 100 * field["size"]["x"] / crop)
     height = min(100.0, 100 * field["size"]["y"] / crop)

@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from atlas.explain.kinds import KINDS
 
+FEW = 12
+"""Values of a list that are written out."""
 NAMES = {
     **{kind.name: kind.label for kind in KINDS},
     "whole": "Whole image",
@@ -20,6 +22,9 @@ NAMES = {
     "code": "By code of their examples",
     "classes": "By their classes",
     "responses": "By their responses",
+    "sealed": "sealed",
+    "begun": "begun, not sealed",
+    "damaged": "left out",
     "own": "its own layer's weights",
     "cascade": "the weights from the output down to it",
     "all": "all weights",
@@ -72,6 +77,25 @@ def plural(number: int, word: str, many: str = "") -> str:
     return f"{count(number)} {word if number == 1 else many or word + 's'}"
 
 
+def shown(value: Any) -> str:
+    """A value of a table as people read it, whatever it is."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, float):
+        return figures(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(each)}" for name, each in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) > FEW:
+            return f"{count(len(value))} values"
+        return ", ".join(shown(each) for each in value)
+    return str(value)
+
+
 def pixels(pair: Mapping[str, int]) -> str:
     """A size in pixels, across and down."""
     return f"{pair['x']}\u202f×\u202f{pair['y']}"
@@ -79,24 +103,26 @@ def pixels(pair: Mapping[str, int]) -> str:
 
 def evidence(trust: Mapping[str, Any] | None) -> str:
     """What the masking test says of one kind of picture, beside the same mask laid at random."""
-    if not trust or trust["keeps"] is None:
+    if not trust or trust["sufficiency"] is None:
         return "Not tested."
-    first = f"Keeps {percent(trust['keeps'])} of the response with only the marked fifth"
-    first += f"; a random fifth keeps {percent(trust['keeps_random'])}." if trust["keeps_random"] is not None else "."
-    if trust["loses"] is None:
+    kept, kept_random = trust["sufficiency"], trust["sufficiency_random"]
+    lost, lost_random = trust["comprehensiveness"], trust["comprehensiveness_random"]
+    first = f"Keeps {percent(kept)} of the response with only the marked fifth"
+    first += f"; a random fifth keeps {percent(kept_random)}." if kept_random is not None else "."
+    if lost is None:
         return first
-    second = f" Hiding the marked fifth takes away {percent(trust['loses'])}"
-    second += f"; hiding a random fifth {percent(trust['loses_random'])}." if trust["loses_random"] is not None else "."
+    second = f" Hiding the marked fifth takes away {percent(lost)}"
+    second += f"; hiding a random fifth {percent(lost_random)}." if lost_random is not None else "."
     return first + second
 
 
 def verdict(trust: Mapping[str, Any] | None) -> str:
     """The same in three words, by how far it is beyond chance."""
-    if not trust or trust["keeps"] is None or trust["keeps_random"] is None:
+    if not trust or trust["sufficiency"] is None or trust["sufficiency_random"] is None:
         return "not tested"
-    gain = trust["keeps"] - trust["keeps_random"]
-    if trust["loses"] is not None and trust["loses_random"] is not None:
-        gain = (gain + trust["loses"] - trust["loses_random"]) / 2
+    gain = trust["sufficiency"] - trust["sufficiency_random"]
+    if trust["comprehensiveness"] is not None and trust["comprehensiveness_random"] is not None:
+        gain = (gain + trust["comprehensiveness"] - trust["comprehensiveness_random"]) / 2
     for least, words in ((0.4, "far beyond chance"), (0.15, "beyond chance"), (0.03, "little beyond chance")):
         if gain >= least:
             return words
@@ -104,8 +130,10 @@ def verdict(trust: Mapping[str, Any] | None) -> str:
 
 
 def kinds(examples: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The kinds of picture that at least one of the examples has, in the order of `KINDS`."""
-    return [kind.name for kind in KINDS if any(example[kind.name]["url"] for example in examples)]
+    """The kinds of picture that at least one of the examples has, in the order of `KINDS`; unknown ones last."""
+    there = {kind for each in examples for kind, picture in each["pictures"].items() if picture["url"]}
+    known = [kind.name for kind in KINDS if kind.name in there]
+    return [*known, *sorted(there.difference(known))]
 
 
 def scale(kind: str) -> str:
@@ -136,25 +164,49 @@ def middle(values: Iterable[float | None]) -> float | None:
 def beliefs(layers: Sequence[Mapping[str, Any]], sanity: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """How far each kind of picture can be believed: medians over layers of the masking and of the shuffling tests.
 
-    A list of `{kind, trust, shuffled}`; `trust` as in the models, `shuffled` a list of `{randomised, similarity,
-    measure, layers}` (similarity 1: the picture does not care about the weights).
+    A list of `{kind, trust, layers, neurons, shuffled}`; `trust` as in the models, `layers` and `neurons` how many it is
+    over, `shuffled` a list of `{randomised, similarity, measure, layers}` (similarity 1: the picture does not care
+    about the weights).
     """
     kinds = list(dict.fromkeys([*(kind for layer in layers for kind in layer["trust"]), *(s["kind"] for s in sanity)]))
     found = []
     for kind in kinds:
-        trusts = [layer["trust"].get(kind) for layer in layers]
-        tested = [trust for trust in trusts if trust and trust["keeps"] is not None]
-        trust = {
-            part: middle(trust[part] for trust in tested)
-            for part in ("keeps", "loses", "keeps_random", "loses_random", "score")
-        }
+        tested = _tested(layers, kind)
+        trust = {part: middle(each[part] for each in tested.values()) for part in _SHARES}
         found.append(
             {
                 "kind": kind,
                 "trust": trust | {"n": len(tested)} if tested else None,
+                "layers": len(tested),
+                "neurons": sum(each["n"] for each in tested.values()),
                 "shuffled": _shuffled([row for row in sanity if row["kind"] == kind]),
             }
         )
+    return found
+
+
+_SHARES = ("sufficiency", "comprehensiveness", "sufficiency_random", "comprehensiveness_random", "score")
+
+
+def _tested(layers: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Mapping[str, Any]]:
+    found = {layer["layer"]: layer["trust"].get(kind) for layer in layers}
+    return {name: trust for name, trust in found.items() if trust and trust["sufficiency"] is not None}
+
+
+def compared(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Two kinds beside each other over the layers where both are defined, where one is defined for other layers.
+
+    A list of `{first, second, sufficiency: (of the first, of the second), layers}`.
+    """
+    kinds = list(dict.fromkeys(kind for layer in layers for kind in layer["trust"]))
+    tested = {kind: _tested(layers, kind) for kind in kinds}
+    found = []
+    for at, first in enumerate(kinds):
+        for second in kinds[at + 1 :]:
+            both = tested[first].keys() & tested[second].keys()
+            if both and tested[first].keys() != tested[second].keys():
+                shares = tuple(middle(tested[kind][name]["sufficiency"] for name in both) for kind in (first, second))
+                found.append({"first": first, "second": second, "sufficiency": shares, "layers": len(both)})
     return found
 
 
@@ -187,6 +239,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "count": count,
     "percent": percent,
     "plural": plural,
+    "shown": shown,
     "pixels": pixels,
     "evidence": evidence,
     "verdict": verdict,

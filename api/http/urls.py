@@ -42,7 +42,7 @@ class Urls:
     def __init__(self, atlas: str, prefix: str = "") -> None:
         self.api = f"{prefix}{API}/atlases/{part(atlas)}"
         self.page = f"{prefix}/{part(atlas)}"
-        self._packs: dict[str, str] = {}
+        self._packs: dict[tuple[str | None, str], str] = {}
 
     def of(self, *parts: object) -> tuple[str, str]:
         """Address of the JSON and of the page of what lies at these parts of a path."""
@@ -62,11 +62,12 @@ class Urls:
     def class_(self, class_id: int) -> tuple[str, str]:
         return f"{self.api}/classes/{class_id}", f"{self.page}/classes/{class_id}"
 
-    def picture(self, pack: str, offset: int, length: int) -> str:
-        """Address of one picture's bytes."""
-        begin = self._packs.get(pack)
+    def picture(self, pack: str, offset: int, length: int, of: str | None = None) -> str:
+        """Address of one picture's bytes, in the base or in a part."""
+        begin = self._packs.get((of, pack))
         if begin is None:
-            begin = self._packs[pack] = f"{self.api}/pictures/{part(pack)}/"
+            where = self.api if of is None else f"{self.api}/parts/{part(of)}"
+            begin = self._packs[of, pack] = f"{where}/pictures/{part(pack)}/"
         return f"{begin}{offset}-{length}"
 
     def thumbnail(self, image_id: int) -> str:

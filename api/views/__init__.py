@@ -19,6 +19,7 @@ from api.views import (
     maps,
     neighbours,
     neuron,
+    parts,
     pictures,
     quarantine,
     sanity,
@@ -28,6 +29,7 @@ from api.views.view import Section, View
 
 VIEWS: tuple[View, ...] = (
     pictures.PICTURE,
+    pictures.OF_PART,
     pictures.THUMBNAIL,
     pictures.WHOLE,
     neuron.VIEW,
@@ -44,6 +46,8 @@ VIEWS: tuple[View, ...] = (
     search.VIEW,
     quarantine.VIEW,
     sanity.VIEW,
+    parts.ONE,
+    parts.VIEW,
     neighbours.OF_CODE,
     atlas.VIEW,
 )

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from typing_extensions import TypedDict
 
 from api.html import charts
-from api.html.formatting import beliefs
+from api.html.formatting import beliefs, compared
 from api.http.described import closed, doc
 from api.library import Verification
 from api.views.call import Call
 from api.views.layers import layers
+from api.views.parts import PartItem, part_item
 from api.views.speaker import Speaker
 from api.views.values import Page, Url, mapping, sources
 from api.views.view import Context, Sheet, View
@@ -30,6 +31,7 @@ class AtlasLinks(TypedDict):
     search: Annotated[str, doc("search", "/api/v1/atlases/digits/search")]
     quarantine: Annotated[str, doc("images left out", "/api/v1/atlases/digits/quarantine")]
     sanity: Annotated[str, doc("sanity of the pictures", "/api/v1/atlases/digits/sanity")]
+    parts: Annotated[str, doc("parts", "/api/v1/atlases/digits/parts")]
     layers_page: Annotated[str, doc("page of the layers", "/digits/layers")]
     images_page: Annotated[str, doc("page of the images", "/digits/images")]
     classes_page: Annotated[str, doc("page of the classes", "/digits/classes")]
@@ -37,6 +39,7 @@ class AtlasLinks(TypedDict):
     search_page: Annotated[str, doc("page of the search", "/digits/search")]
     quarantine_page: Annotated[str, doc("page of the images left out", "/digits/quarantine")]
     sanity_page: Annotated[str, doc("page of the sanity checks", "/digits/sanity")]
+    parts_page: Annotated[str, doc("page of the parts", "/digits/parts")]
 
 
 @closed
@@ -44,7 +47,7 @@ class Atlas(TypedDict):
     """One atlas: what `atlas.json` says, counts, and links."""
 
     name: Annotated[str, doc("name of the atlas", "digits")]
-    format_version: Annotated[int, doc("version of the folder format", 1)]
+    format_version: Annotated[int, doc("version of the folder format", 2)]
     network: Annotated[dict[str, Any], doc("name, source digest, weights digest", {"name": "squeezenet1_0"})]
     data: Annotated[dict[str, Any], doc("sources (their last parts), count, manifest digest", {"count": 1000})]
     preprocessing: Annotated[dict[str, Any], doc("how images become the network's input", {"crop": 224})]
@@ -59,6 +62,7 @@ class Atlas(TypedDict):
     timings: Annotated[Any, doc("seconds a stage", {})]
     versions: Annotated[Any, doc("versions of the software that built it", {})]
     digest: Annotated[str, doc("SHA-256 over its contents", "9f86d081…")]
+    parts: Annotated[list[PartItem], doc("its parts, by name", [])]
     verification: Annotated[Verification, doc("what was verified, and what is still being")]
     links: Annotated[AtlasLinks, doc("where one can go from here")]
     url: Url
@@ -70,7 +74,7 @@ def atlas(say: Speaker) -> Atlas:
     about, urls = say.shelf.atlas.about, say.urls
     verification = say.shelf.verification
     assert verification is not None
-    ways = ("layers", "images", "classes", "map", "search", "quarantine", "sanity")
+    ways = ("layers", "images", "classes", "map", "search", "quarantine", "sanity", "parts")
     links = {way: f"{urls.api}/{way}" for way in ways} | {f"{way}_page": f"{urls.page}/{way}" for way in ways}
     return {
         "name": say.shelf.name,
@@ -87,7 +91,8 @@ def atlas(say: Speaker) -> Atlas:
         "timings": about.get("timings"),
         "versions": about.get("versions"),
         "digest": str(about.get("digest", "")),
-        "verification": {**verification, "failed": list(verification["failed"])},
+        "parts": [part_item(say, part) for part in say.store.parts.all.values()],
+        "verification": {**verification, "failed": list(verification["failed"]), "parts": dict(verification["parts"])},
         "links": links,  # type: ignore[typeddict-item]
         "url": urls.api,
         "page": urls.page,
@@ -101,6 +106,7 @@ def _page(call: Call) -> Context:
     return {
         "layers": told,
         "beliefs": beliefs(told, classes.sanity(root).to_pylist()),
+        "compared": compared(told),
         "scale": lambda field: charts.field_scale(field, crop),
         "left_out": len(classes.quarantine(root)),
         "json": say.urls.api,

@@ -25,7 +25,7 @@ class Class(TypedDict):
     class_id: Annotated[int, doc("class", 3)]
     class_name: ClassName
     images: Annotated[ImageList, doc("its images; `next` goes into …/images?class=")]
-    accuracy: Annotated[float | None, doc("share of its images predicted as this class; null without images", 0.8)]
+    accuracy: Annotated[float | None, doc("share of its images predicted as this class; null without predictions", 0.8)]
     neurons: Annotated[list[Tile], doc("neurons of which it is the top class, the most selective first, at most 24")]
     images_url: Annotated[str, doc("all of its images", "/api/v1/atlases/digits/images?class=3")]
     images_page: Annotated[str, doc("page of all its images", "/digits/images?class=3")]

@@ -21,7 +21,7 @@ class ClassItem(TypedDict):
     class_id: Annotated[int, doc("class", 3)]
     class_name: ClassName
     images: Annotated[int, doc("its images in the atlas", 50)]
-    accuracy: Annotated[float | None, doc("share of them predicted as this class; null without images", 0.8)]
+    accuracy: Annotated[float | None, doc("share of them predicted as this class; null without predictions", 0.8)]
     thumbnail: Annotated[Picture, doc("its first image, small")]
     url: Url
     page: Page
@@ -45,7 +45,7 @@ def class_item(say: Speaker, class_id: int) -> ClassItem:
         "class_id": class_id,
         "class_name": images.name(class_id),
         "images": int(images.class_counts[at]),
-        "accuracy": float(images.class_right[at] / images.class_counts[at]),
+        "accuracy": float(images.class_right[at] / images.class_counts[at]) if images.predicted else None,
         "thumbnail": say.thumbnail(first.image_id, first.thumbnail.why),
         "url": url,
         "page": page,

@@ -26,7 +26,8 @@ class Health(TypedDict):
     """State of the service."""
 
     status: Annotated[
-        Literal["ok", "degraded"], doc("degraded where an atlas is unavailable or a pack failed its checksum", "ok")
+        Literal["ok", "degraded"],
+        doc("degraded where an atlas is unavailable, a part is left out, or a pack failed its checksum", "ok"),
     ]
     version: Annotated[str, doc("version of neuron-atlas", "0.1.0")]
     pictures: Annotated[bool, doc("whether pictures are served", True)]
@@ -35,7 +36,7 @@ class Health(TypedDict):
 
 def health(shelves: Collection[Shelf], *, version: str, pictures: bool) -> Health:
     """What was verified, and what is still being."""
-    well = all(s.available and s.verification and not s.verification["failed"] for s in shelves)
+    well = all(_well(shelf) for shelf in shelves)
     return {
         "status": "ok" if well else "degraded",
         "version": version,
@@ -50,3 +51,9 @@ def health(shelves: Collection[Shelf], *, version: str, pictures: bool) -> Healt
             for shelf in shelves
         ],
     }
+
+
+def _well(shelf: Shelf) -> bool:
+    state = shelf.verification
+    parts = () if state is None else state["parts"].values()
+    return bool(shelf.available and state and not state["failed"] and all(x in ("verified", "begun") for x in parts))

@@ -66,11 +66,13 @@ class Image(TypedDict):
     image_id: ImageId
     source: Annotated[str, doc("source of images: the last part of what was given to build", "train.parquet")]
     key: Annotated[str, doc("name of the image within its source", "n02123045/n02123045_tabby.JPEG")]
+    content: Annotated[str, doc("SHA-256 of its bytes as stored", "9f86d081…")]
     class_id: ClassId
+    class_ids: Annotated[list[int], doc("its classes, where it has several", [])]
     class_name: ClassName
     width: Annotated[int, doc("width as stored, pixels", 500)]
     height: Annotated[int, doc("height as stored, pixels", 375)]
-    predicted: Annotated[int, doc("class with the largest logit", 281)]
+    predicted: Annotated[int | None, doc("class with the largest logit; null without classes", 281)]
     predicted_name: ClassName
     probability: Annotated[float | None, doc("softmax of the predicted class", 0.93)]
     loss: Annotated[float | None, doc("cross entropy of the image's class, nat; null without one", 0.07)]
@@ -106,7 +108,9 @@ def image(say: Speaker, image_id: int, first: int, count: int) -> tuple[Image, i
         "image_id": image_id,
         "source": last_part(row.source),
         "key": row.key,
+        "content": row.content.hex(),
         "class_id": row.class_id,
+        "class_ids": row.class_ids,
         "class_name": images.name(row.class_id),
         "width": row.width,
         "height": row.height,

@@ -27,7 +27,7 @@ class ImageItem(TypedDict):
     class_name: ClassName
     width: Annotated[int, doc("width as stored, pixels", 500)]
     height: Annotated[int, doc("height as stored, pixels", 375)]
-    predicted: Annotated[int, doc("class with the largest logit", 281)]
+    predicted: Annotated[int | None, doc("class with the largest logit; null without classes", 281)]
     predicted_name: ClassName
     probability: Annotated[float | None, doc("softmax of the predicted class", 0.93)]
     thumbnail: Annotated[Picture, doc("the whole image, small")]

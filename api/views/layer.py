@@ -8,16 +8,16 @@ from typing import Annotated, Any
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
+from api.http.errors import ApiError
 from api.http.params import Param
 from api.http.urls import part, with_query
 from api.views.call import CLASS, PAGING, Call, asked, more
 from api.views.speaker import Speaker
 from api.views.tile import Tile, tile
-from api.views.values import LayerName, Next, Page, ReceptiveField, Trusts, Url, field_of
+from api.views.values import LayerName, Next, Page, ReceptiveField, Trusts, Url, field_of, trusts_of
 from api.views.view import Context, Sheet, View
 from api.views.view import Page as HtmlPage
 from atlas.read.neurons import SORTS
-from atlas.types import PROJECTIONS
 
 
 @closed
@@ -27,11 +27,14 @@ class Layer(TypedDict):
     layer: LayerName
     index: Annotated[int, doc("order in the forward pass, from 0", 4)]
     kind: Annotated[str, doc("conv, linear or block", "conv")]
+    tokens: Annotated[bool, doc("its map is of tokens: patch tokens on their grid", False)]
+    prefix_tokens: Annotated[int, doc("tokens before the patches, at positions y = -1", 0)]
     channels: Annotated[int, doc("number of neurons", 64)]
     height: Annotated[int, doc("height of the map, positions", 55)]
     width: Annotated[int, doc("width of the map, positions", 55)]
     field: Annotated[ReceptiveField, doc("receptive field")]
     rectified: Annotated[bool, doc("a rectifier follows", True)]
+    normalised: Annotated[str | None, doc("module of the batch norm that is fused; null where none is", None)]
     dead: Annotated[int | None, doc("number of dead neurons; null where no rectifier follows", 2)]
     trust: Trusts
     axis: Annotated[
@@ -71,6 +74,7 @@ PARAMS = (
         example="desc",
     ),
     CLASS,
+    Param("kind", "text", "kind of picture that is shown, and whose trust neurons are sorted by", high=64),
     Param("dead", "bool", "only dead neurons, or only those that are not", example=False),
     *PAGING,
 )
@@ -88,13 +92,16 @@ def layer(say: Speaker, layer: str) -> Layer:
         "layer": layer,
         "index": about["index"],
         "kind": about["kind"],
+        "tokens": about["tokens"],
+        "prefix_tokens": about["prefix_tokens"],
         "channels": about["channels"],
         "height": about["height"],
         "width": about["width"],
         "field": field_of(about),
         "rectified": about["rectified"],
+        "normalised": about["normalised"],
         "dead": int((dead == 1).sum()) if about["rectified"] else None,
-        "trust": {kind: (about["trust"] or {}).get(kind) for kind in PROJECTIONS},
+        "trust": trusts_of(store.neurons.trust.of_layer(layer)),
         "axis": about["axis"],
         "telling": [tile(say, int(number), 1) for number in store.neurons.telling(numbers, TELLING)],
         "filters": sum(number in numbers for number, _, _ in store.filters),
@@ -114,11 +121,16 @@ def _neurons(call: Call) -> TileList:
     store, values = call.say.store, call.values
     at = store.layers.index(call.path["layer"])
     numbers = range(store.layers.first[at], store.layers.first[at + 1])
+    kind = values["kind"] or None
+    kinds = call.say.kinds
+    if kind is not None and kind not in kinds:
+        raise ApiError(422, f"kind={kind!r}: expected one of {', '.join(kinds) or 'none: the atlas has no pictures'}")
     chosen = store.neurons.select(
-        numbers, sort=values["sort"], descending=_descending(values), class_id=values["class"], dead=values["dead"]
-    )
+        numbers, sort=values["sort"], descending=_descending(values), class_id=values["class"], dead=values["dead"],
+        kind=kind,
+    )  # fmt: skip
     first = call.first()
-    items = [tile(call.say, int(number)) for number in chosen[first : first + values["limit"]]]
+    items = [tile(call.say, int(number), kind=kind) for number in chosen[first : first + values["limit"]]]
     return {"items": items, "total": len(chosen), "next": call.next(first, len(chosen))}
 
 
@@ -142,6 +154,7 @@ def _page(call: Call) -> Context:
         "previous_layer": call.say.urls.layer(names[at - 1])[1] if at else None,
         "next_layer": call.say.urls.layer(names[at + 1])[1] if at + 1 < len(names) else None,
         "sorts": [],
+        "kinds": call.say.kinds,
         "classes": _few_classes(call.say),
         "json": with_query(told["neurons_url"], query),
     }
@@ -160,7 +173,7 @@ def _sheets(say: Speaker) -> Iterator[Sheet]:
         page, folder = say.urls.layer(name)[1], f"layers/{part(name)}"
         sorts = [(sort, with_query(page, {"sort": None if sort == "channel" else sort})) for sort in SORTS]
         for sort, address in sorts:
-            values = {"sort": sort, "order": None, "class": None, "dead": None, "limit": 60}
+            values = {"sort": sort, "order": None, "class": None, "dead": None, "kind": None, "limit": 60}
             file = folder if sort == "channel" else f"{folder}/{sort}"
             yield Sheet({"layer": name}, values, file, paged=True, addresses=(address,), context={"sorts": sorts})
 

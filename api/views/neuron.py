@@ -16,25 +16,26 @@ from api.views.values import (
     Channel,
     ClassId,
     ClassName,
-    Evidences,
     ImageId,
     LayerName,
     Page,
     Picture,
+    Pictures,
     ReceptiveField,
     Response,
     Similarity,
     Trusts,
     Url,
     box_of,
-    evidences,
+    explanation,
     field_of,
     query,
-    trust_of,
+    trusts_of,
 )
 from api.views.view import Context, View
 from api.views.view import Page as HtmlPage
 from atlas.read.examples import Example as Row
+from atlas.read.trust import in_order
 from atlas.types import SIDES
 
 
@@ -45,21 +46,17 @@ class Example(TypedDict):
     rank: Annotated[int, doc("order within the side, from 0", 0)]
     image_id: ImageId
     response: Response
-    y: Annotated[int, doc("position in the map, down", 12)]
+    y: Annotated[int, doc("position in the map, down; -1 for a prefix token", 12)]
     x: Annotated[int, doc("position in the map, to the right", 30)]
     field: Annotated[Box, doc("field of the position, input pixels, before clipping")]
     box: Annotated[Box, doc("the same box, in pixels of the image as stored")]
+    cell: Annotated[Box, doc("the position's own share of the input, input pixels")]
     width: Annotated[int | None, doc("width of the image as stored, pixels", 500)]
     height: Annotated[int | None, doc("height of the image as stored, pixels", 375)]
     class_id: ClassId
     class_name: ClassName
     crop: Annotated[Picture, doc("the field cut from the image as stored")]
-    deconvnet: Annotated[Picture, doc("projection (Zeiler & Fergus 2014), on the same box as the crop")]
-    guided: Annotated[Picture, doc("projection (Springenberg et al. 2015)")]
-    gradient: Annotated[Picture, doc("projection (Simonyan et al. 2014)")]
-    gradient_max: Annotated[Picture, doc("channel maximum of the absolute gradient (Simonyan et al. 2014)")]
-    occlusion: Annotated[Picture, doc("response where a grey square hides the image (Zeiler & Fergus 2014)")]
-    evidence: Evidences
+    pictures: Pictures
     duplicate_of: Annotated[int | None, doc("image_id of an earlier, nearly equal example; null for none", None)]
     thumbnail: Annotated[Picture, doc("the whole image, small")]
     whole: Annotated[Picture, doc("the whole image, large enough to draw the field on")]
@@ -164,7 +161,12 @@ class Neuron(TypedDict):
     std: Annotated[float | None, doc("standard deviation of it", 2.5)]
     min: Annotated[float | None, doc("least side-min response", -3.5)]
     max: Annotated[float | None, doc("largest side-max response", 23.5)]
-    fires: Annotated[float | None, doc("share of images whose side-max response is above 0", 0.4)]
+    activation_rate: Annotated[
+        float | None, doc("share of images whose side-max response is above 0; null where no rectifier follows", 0.4)
+    ]
+    reference_max: Annotated[float | None, doc("an example of side max has something to explain above this", 0.0)]
+    reference_min: Annotated[float | None, doc("likewise of side min, below this", 0.0)]
+    map_mean: Annotated[float | None, doc("mean of the map, over images and positions", 0.2)]
     dead: Annotated[bool | None, doc("a rectifier follows and no image is above 0; null where none follows", False)]
     why_max: Annotated[str | None, doc("why side max has no examples; null where it has", None)]
     why_min: Annotated[str | None, doc("why side min has no examples; null where it has", None)]
@@ -179,7 +181,7 @@ class Neuron(TypedDict):
     channels: Annotated[int, doc("number of neurons of its layer", 64)]
     examples: Annotated[Examples, doc("examples of each side")]
     similar: Annotated[list[Similar], doc("neurons that resemble it, by each measure")]
-    near_misses: Annotated[list[NearMiss], doc("images it does not fire for, though they look like its examples")]
+    near_misses: Annotated[list[NearMiss], doc("images that do not drive it, though they look like its examples")]
     properties: Annotated[list[Property], doc("association with simple properties of the image")]
     query: Annotated[str, doc("DuckDB query that gives its row", "SELECT * FROM neurons WHERE …")]
     links: Annotated[NeuronLinks, doc("where one can go from here")]
@@ -190,6 +192,7 @@ def neuron(say: Speaker, layer: str, channel: int) -> Neuron:
     store = say.store
     number = store.layers.number(layer, channel)
     row = store.neurons.get(number)
+    trusts = store.neurons.trust.of(number)
     about = store.layers.rows[store.layers.index(layer)]
     examples: dict[str, list[Example]] = {side: [] for side in SIDES}
     for example in store.examples.of(number):
@@ -202,7 +205,10 @@ def neuron(say: Speaker, layer: str, channel: int) -> Neuron:
         "std": row.std,
         "min": row.min,
         "max": row.max,
-        "fires": row.fires,
+        "activation_rate": row.activation_rate,
+        "reference_max": row.reference_max,
+        "reference_min": row.reference_min,
+        "map_mean": row.map_mean,
         "dead": row.dead,
         "why_max": row.why_max,
         "why_min": row.why_min,
@@ -212,7 +218,7 @@ def neuron(say: Speaker, layer: str, channel: int) -> Neuron:
         ],
         "classes": [class_share(say, *top) for top in row.classes],
         "selectivity": row.selectivity,
-        "trust": {kind: trust_of(trust) for kind, trust in row.trust.items()},
+        "trust": trusts_of({kind: trusts[kind] for kind in in_order(trusts)}),
         "field": field_of(about),
         "map_height": about["height"],
         "map_width": about["width"],
@@ -232,9 +238,8 @@ def neuron(say: Speaker, layer: str, channel: int) -> Neuron:
 def _example(say: Speaker, example: Row) -> Example:
     (
         _, rank, image_id, response, y, x, field, box, duplicate_of, class_id, width, height, no_thumbnail,
-        no_picture, crop, pictures, evidence,
+        no_picture, cell, crop, pictures,
     ) = example  # fmt: skip
-    deconvnet, guided, gradient, gradient_max, occlusion = map(say.picture, pictures)
     url, page = say.urls.image(image_id)
     return {
         "rank": rank,
@@ -244,17 +249,13 @@ def _example(say: Speaker, example: Row) -> Example:
         "x": x,
         "field": box_of(field),
         "box": box_of(box),
+        "cell": box_of(cell),
         "width": width,
         "height": height,
         "class_id": class_id,
         "class_name": say.class_name(class_id),
         "crop": say.picture(crop),
-        "deconvnet": deconvnet,
-        "guided": guided,
-        "gradient": gradient,
-        "gradient_max": gradient_max,
-        "occlusion": occlusion,
-        "evidence": evidences(evidence),
+        "pictures": {kind: explanation(say.picture(place), evidence) for kind, (place, evidence) in pictures.items()},
         "duplicate_of": duplicate_of,
         "thumbnail": say.at(f"{url}/thumbnail", no_thumbnail),
         "whole": say.at(f"{url}/picture", no_picture),

@@ -15,7 +15,8 @@ def _picture(call: Call) -> Answer:
     offset, gap, length = call.path["place"].partition("-")
     if not gap:
         raise ApiError(422, f"picture {call.path['place'][:50]!r}: expected {{offset}}-{{length}}")
-    return _file(call, call.path["pack"], integer("offset", offset), integer("length", length))
+    place = call.path["pack"], integer("offset", offset), integer("length", length)
+    return _file(call, *place)
 
 
 def _thumbnail(call: Call) -> Answer:
@@ -35,15 +36,21 @@ def _of_image(call: Call, which: str) -> Answer:
 
 
 def _file(call: Call, pack: str, offset: int, length: int) -> Answer:
+    part = call.path.get("part")
+    packs = call.say.store.packs if part is None else call.say.store.parts.packs(part)
     if not call.say.pictures:
         raise ApiError(403, "pictures are not served: this service was started with --no-pictures")
-    body, media_type = call.say.store.packs.read(pack, offset, length)
+    body, media_type = packs.read(pack, offset, length)
     return Answer(body, media_type, cache=call.say.immutable)
 
 
 PICTURE = View(
     "picture", "/pictures/{pack}/{place}", "One picture; immutable", _picture, None, media=MEDIA, tag="pictures"
 )
+OF_PART = View(
+    "part_picture", "/parts/{part}/pictures/{pack}/{place}", "One picture of a part; immutable", _picture, None,
+    media=MEDIA, tag="pictures",
+)  # fmt: skip
 THUMBNAIL = View(
     "thumbnail", "/images/{image_id}/thumbnail", "An image, small; immutable", _thumbnail, None, media=MEDIA,
     tag="pictures",

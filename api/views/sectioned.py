@@ -11,8 +11,11 @@ from typing_extensions import TypedDict, get_type_hints
 from api import views
 from api.http.described import closed, doc
 from api.views.call import Call
+from api.views.sections import rows
 from api.views.speaker import Speaker
-from api.views.view import Of, View
+from api.views.view import Of, Section, View
+from atlas import tables
+from atlas.tables import Table
 
 _NUMBERS = ("channel", "image_id", "class_id")
 """Parts of a path that are numbers."""
@@ -29,20 +32,35 @@ class Shown:
     at: Mapping[str, Any]
 
 
+_made: dict[Of, tuple[tuple[Section, ...], tuple[Table, ...], tuple[Section, ...]]] = {}
+
+
+def listed(of: Of) -> tuple[Section, ...]:
+    """SECTIONS of a kind of thing, then one for each part's table of it that none of them shows."""
+    made = _made.get(of)
+    if made is None or made[0] is not views.SECTIONS or made[1] is not tables.TABLES:
+        chosen = tuple(section for section in views.SECTIONS if section.of == of)
+        told = {section.table for section in chosen}
+        if of != "atlas":
+            rest = [t for t in tables.TABLES if t.part is not None and t.of == of and t.name not in told]
+            chosen = (*chosen, *(rows.section(table) for table in rest if not table.files))
+        made = _made[of] = views.SECTIONS, tables.TABLES, chosen
+    return made[2]
+
+
 def sections(say: Speaker, of: Of, at: Mapping[str, Any]) -> list[Shown]:
-    """What the sections say of the thing that `at` names, in the order of SECTIONS."""
+    """What the sections say of the thing that `at` names, in their order."""
     found = []
-    for section in views.SECTIONS:
-        if section.of == of:
-            value = section.build(say, at)
-            if value is not None:
-                found.append(Shown(section.name, section.title, section.template, value, at))
+    for section in listed(of):
+        value = section.build(say, at)
+        if value is not None:
+            found.append(Shown(section.name, section.title, section.template, value, at))
     return found
 
 
 def of_call(view: View, call: Call) -> list[Shown]:
     """The sections of what a request is for. Raises `ApiError`."""
-    if view.of is None or not any(section.of == view.of for section in views.SECTIONS):
+    if view.of is None or not listed(view.of):
         return []
     at = {name: call.number(name) if name in _NUMBERS else text for name, text in call.path.items()}
     return sections(call.say, view.of, at)
@@ -61,7 +79,7 @@ def model(view: View) -> Any:
     if view.of is None:
         return view.model
     name = view.model.__name__
-    parts: Any = TypedDict(f"{name}Sections", {s.name: NotRequired[s.model] for s in views.SECTIONS if s.of == view.of})  # type: ignore[misc]
+    parts: Any = TypedDict(f"{name}Sections", {s.name: NotRequired[s.model] for s in listed(view.of)})  # type: ignore[misc]
     parts.__doc__ = "What tables and parts say beside, by the name of the section; only what there is."
     own = get_type_hints(view.model, include_extras=True)
     sections = Annotated[parts, doc("what tables and parts say beside, by the name of the section", {})]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from api.http.respond import IMMUTABLE
 from api.http.urls import Urls
@@ -11,6 +12,10 @@ from api.library import Shelf
 from api.views.values import Picture, without
 from atlas.read.catalog import Store
 from atlas.read.pictures import Place, none
+from atlas.read.trust import in_order
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 WITHHELD = "pictures are not served"
 
@@ -34,21 +39,41 @@ class Speaker:
         """The atlas's tables, laid out for single reads. Raises `NotFoundError` where it is unavailable."""
         return self.shelf.store
 
-    def picture(self, place: Place) -> Picture:
-        """A picture by its place, or why there is none."""
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of picture that the atlas has, in the order in which pages show them."""
+        return in_order({*self.store.examples.kinds, *self.store.neurons.trust.kinds})
+
+    # Rows of parts' tables
+
+    def rows(self, table: str, at: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of a part's table that belong to what `at` names, of each part that has it, with the part's name.
+
+        Empty where there is no such part. Raises `NotFoundError` for a thing that there is not.
+        """
+        return self.store.parts.rows(table, at)
+
+    def table(self, name: str) -> pa.Table:
+        """A part's whole table, with a column `part`: for what is slow anyway."""
+        return self.store.parts.table(name)
+
+    # Pictures
+
+    def picture(self, place: Place, part: str | None = None) -> Picture:
+        """A picture by its place in the base, or in a part; or why there is none."""
         pack, offset, length, why, seed, scale = place
         if pack is None:
             return without(why)
         if not self.pictures:
             return {"url": None, "why": WITHHELD, "seed": seed, "scale": scale}
-        return {"url": self.urls.picture(pack, offset, length), "why": None, "seed": seed, "scale": scale}
+        return {"url": self.urls.picture(pack, offset, length, part), "why": None, "seed": seed, "scale": scale}
 
-    def cell(self, value: Mapping[str, Any] | None) -> Picture:
-        """A picture by the value of a picture column, as a table has it."""
+    def cell(self, value: Mapping[str, Any] | None, part: str | None = None) -> Picture:
+        """A picture by the value of a picture column, as a table of the base, or of a part, has it."""
         if value is None or value["pack"] is None:
             return without(value["why"] if value else None)
         seed, scale = (None if value[name] is None else none(value[name]) for name in ("seed", "scale"))
-        return self.picture(Place(value["pack"], value["offset"], value["length"], None, seed, scale))
+        return self.picture(Place(value["pack"], value["offset"], value["length"], None, seed, scale), part)
 
     def at(self, url: str, why: str | None) -> Picture:
         """A picture at an address, or why there is none."""

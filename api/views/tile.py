@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
 from api.views.speaker import Speaker
 from api.views.values import Channel, ClassName, ImageId, LayerName, Page, Picture, Response, Url
+from atlas.read.pictures import Place, nowhere
 
 
 @closed
@@ -18,7 +20,10 @@ class ClassShare(TypedDict):
     class_id: Annotated[int, doc("class", 3)]
     class_name: ClassName
     mean: Annotated[float | None, doc("mean side-max response over the images of the class", 6.5)]
-    share: Annotated[float | None, doc("share of the images of the class with a response above 0", 0.75)]
+    share: Annotated[
+        float | None,
+        doc("share of the images of the class with a response above 0; null where no rectifier follows", 0.75),
+    ]
     url: Url
     page: Page
 
@@ -31,7 +36,7 @@ class TilePicture(TypedDict):
     image_id: ImageId
     response: Response
     crop: Annotated[Picture, doc("the field cut from the image")]
-    projection: Annotated[Picture, doc("the projection beside it: deconvnet, or the first kind there is")]
+    projection: Annotated[Picture, doc("the picture beside it: of the kind asked for, else of the first kind there is")]
 
 
 @closed
@@ -42,10 +47,14 @@ class Tile(TypedDict):
     channel: Channel
     max: Annotated[float | None, doc("largest response", 23.5)]
     mean: Annotated[float | None, doc("mean over images of the largest response in the map", 4.5)]
-    fires: Annotated[float | None, doc("share of images with a response above 0", 0.4)]
+    activation_rate: Annotated[
+        float | None, doc("share of images with a response above 0; null where no rectifier follows", 0.4)
+    ]
     dead: Annotated[bool | None, doc("a rectifier follows and no image is above 0; null where none follows", False)]
     selectivity: Annotated[float | None, doc("class selectivity index, 0 to 1", 0.6)]
-    trust: Annotated[float | None, doc("trust score of the projection shown on tiles (deconvnet first)", 0.5)]
+    trust: Annotated[
+        float | None, doc("trust score of the kind asked for, else of the first kind it was tested for", 0.5)
+    ]
     why_max: Annotated[str | None, doc("why side max has no examples; null where it has", None)]
     top_class: Annotated[ClassShare | None, doc("class of the largest mean response")]
     pictures: Annotated[list[TilePicture], doc("side max, at most nine, by rank", [])]
@@ -70,8 +79,8 @@ def class_share(say: Speaker, class_id: int, mean: float | None, share: float | 
     }
 
 
-def tile(say: Speaker, number: int, count: int = PICTURES) -> Tile:
-    """A neuron, by its number, with at most `count` pictures."""
+def tile(say: Speaker, number: int, count: int = PICTURES, kind: str | None = None) -> Tile:
+    """A neuron, by its number, with at most `count` pictures, and beside them those of a kind."""
     store = say.store
     layer, channel = store.layers.neuron(number)
     row = store.neurons.get(number)
@@ -79,23 +88,22 @@ def tile(say: Speaker, number: int, count: int = PICTURES) -> Tile:
     pictures: list[TilePicture] = []
     for example in store.examples.of(number)[:count]:
         if example.side == "max":
-            projection = next((place for place in example.pictures if place.pack is not None), example.pictures[0])
             pictures.append(
                 {
                     "rank": example.rank,
                     "image_id": example.image_id,
                     "response": example.response,
                     "crop": say.picture(example.crop),
-                    "projection": say.picture(projection),
+                    "projection": say.picture(_beside(example.pictures, kind)),
                 }
             )
-    trust = float(store.neurons.trust[number])
+    trust = float(store.neurons.trust.scores(kind)[number])
     return {
         "layer": layer,
         "channel": channel,
         "max": row.max,
         "mean": row.mean,
-        "fires": row.fires,
+        "activation_rate": row.activation_rate,
         "dead": row.dead,
         "selectivity": row.selectivity,
         "trust": trust if trust == trust else None,
@@ -105,3 +113,13 @@ def tile(say: Speaker, number: int, count: int = PICTURES) -> Tile:
         "url": url,
         "page": page,
     }
+
+
+_NONE = nowhere("not drawn")
+
+
+def _beside(pictures: Mapping[str, tuple[Place, Any]], kind: str | None) -> Place:
+    """The picture of a kind; without one, of the first kind there is."""
+    if kind is not None:
+        return pictures[kind][0] if kind in pictures else _NONE
+    return next((place for place, _ in pictures.values() if place.pack is not None), _NONE)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
-from atlas.types import PROJECTIONS
 
 Url = Annotated[str, doc("address of the JSON", "/api/v1/atlases/digits")]
 Page = Annotated[str, doc("address of the page", "/digits")]
@@ -64,35 +64,45 @@ class ReceptiveField(TypedDict):
     stride: Annotated[YX, doc("step from one position to the next, in input pixels")]
     start: Annotated[YX, doc("first input pixel of the field of position 0; negative in the padding")]
     global_field: Annotated[bool, doc("every position can see the whole input", False)]
+    gated: Annotated[bool, doc("only a gate sees the whole input: the rest is the box of the local paths", False)]
+
+
+_SUFFICIENCY = doc("share of the response (above the neuron's reference) that the marked fifth keeps alone", 0.8)
+_COMPREHENSIVENESS = doc("share of it that is lost without the marked fifth", 0.7)
+_SUFFICIENCY_RANDOM = doc("the same as sufficiency, of the mask shifted at random", 0.2)
+_COMPREHENSIVENESS_RANDOM = doc("the same as comprehensiveness, of the mask shifted at random", 0.3)
 
 
 @closed
-class Evidence(TypedDict):
-    """How much of the response the marked fifth of the field keeps and loses, beside a random mask."""
+class Explanation(TypedDict):
+    """A picture of a kind, or why there is none, with its evidence; the shares are null where it was not tested."""
 
-    keeps: Annotated[float | None, doc("share of the response kept with only the marked pixels", 0.8)]
-    loses: Annotated[float | None, doc("share of the response lost without them", 0.7)]
-    keeps_random: Annotated[float | None, doc("the same as keeps, mask shifted at random", 0.2)]
-    loses_random: Annotated[float | None, doc("the same as loses, mask shifted at random", 0.3)]
+    url: Annotated[str | None, doc("address of the image file; null where there is none", "/api/v1/…/512-900")]
+    why: Annotated[str | None, doc("why there is none; null where there is one", None)]
+    seed: Annotated[float | None, doc("value the picture started from; null where it has none", 1.0)]
+    scale: Annotated[float | None, doc("value drawn as full white, black or colour; null where it has none", 0.02)]
+    sufficiency: Annotated[float | None, _SUFFICIENCY]
+    comprehensiveness: Annotated[float | None, _COMPREHENSIVENESS]
+    sufficiency_random: Annotated[float | None, _SUFFICIENCY_RANDOM]
+    comprehensiveness_random: Annotated[float | None, _COMPREHENSIVENESS_RANDOM]
 
 
 @closed
 class Trust(TypedDict):
     """Medians of the evidence."""
 
-    keeps: Annotated[float | None, doc("median share of the response kept with only the marked pixels", 0.8)]
-    loses: Annotated[float | None, doc("median share of the response lost without them", 0.7)]
-    keeps_random: Annotated[float | None, doc("the same as keeps, mask shifted at random", 0.2)]
-    loses_random: Annotated[float | None, doc("the same as loses, mask shifted at random", 0.3)]
-    score: Annotated[float | None, doc("one number to sort by; larger is more to be trusted", 0.5)]
-    n: Annotated[int | None, doc("examples tested (of a layer: neurons)", 3)]
+    sufficiency: Annotated[float | None, _SUFFICIENCY]
+    comprehensiveness: Annotated[float | None, _COMPREHENSIVENESS]
+    sufficiency_random: Annotated[float | None, _SUFFICIENCY_RANDOM]
+    comprehensiveness_random: Annotated[float | None, _COMPREHENSIVENESS_RANDOM]
+    score: Annotated[float | None, doc("how far beyond a random mask: 0 is chance, about 1 the most", 0.5)]
+    n: Annotated[int, doc("examples tested (of a layer: neurons)", 3)]
 
 
-Trusts = Annotated[dict[str, Trust | None], doc("kind of projection -> evidence; null where it was not tested", {})]
-Evidences = Annotated[dict[str, Evidence | None], doc("kind of projection -> evidence; null where not tested", {})]
-
-
-NO_EVIDENCE: dict[str, Evidence | None] = dict.fromkeys(PROJECTIONS)
+Trusts = Annotated[dict[str, Trust], doc("kind of picture -> evidence; only the kinds that were tested", {})]
+Pictures = Annotated[
+    dict[str, Explanation], doc("kind of picture -> the picture, or why there is none, with its evidence", {})
+]
 
 
 @lru_cache(maxsize=1024)
@@ -134,7 +144,8 @@ def field_of(about: dict[str, Any]) -> ReceptiveField:
         "size": about["field_size"],
         "stride": about["field_stride"],
         "start": about["field_start"],
-        "global_field": about["whole_input"],
+        "global_field": about["global_field"],
+        "gated": about["gated"],
     }
 
 
@@ -143,20 +154,21 @@ def box_of(edges: Any) -> Box:
     return {"left": left, "top": top, "right": right, "bottom": bottom}
 
 
-def number(value: float) -> float | None:
-    return value if value == value else None
+def explanation(picture: Picture, evidence: Any) -> Explanation:
+    """A picture with its evidence: sufficiency, comprehensiveness, the same at random; or none."""
+    first, second, third, fourth = evidence or _UNTESTED
+    return {
+        **picture,
+        "sufficiency": first,
+        "comprehensiveness": second,
+        "sufficiency_random": third,
+        "comprehensiveness_random": fourth,
+    }
 
 
-def evidences(evidence: list[Any]) -> dict[str, Evidence | None]:
-    if not any(evidence):
-        return NO_EVIDENCE
-    return {kind: each and one_evidence(each) for kind, each in zip(PROJECTIONS, evidence, strict=True)}
+_UNTESTED = (None, None, None, None)
 
 
-def one_evidence(measures: Any) -> Evidence:
-    keeps, loses, keeps_random, loses_random = map(number, measures)
-    return {"keeps": keeps, "loses": loses, "keeps_random": keeps_random, "loses_random": loses_random}
-
-
-def trust_of(trust: Any) -> Trust | None:
-    return None if trust is None else trust._asdict()
+def trusts_of(trusts: Mapping[str, Any]) -> dict[str, Trust]:
+    """By kind, as the tables have them."""
+    return {kind: trust._asdict() for kind, trust in trusts.items()}

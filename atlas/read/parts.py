@@ -61,7 +61,7 @@ def check(part: Part) -> None:
     if part.state != "sealed":
         return
     try:
-        expected = verify.sums(Folder(str(part.root)))
+        expected = verify.sums_in(part.root)
         verify.check(part.root, expected, [path for path in expected if not verify.is_picture(path)])
         loose = [table.path for table in part.tables if not table.files and table.path not in expected]
         if loose:

@@ -30,6 +30,11 @@ def sums(folder: Folder) -> dict[str, str]:
     return found
 
 
+def sums_in(root: Path) -> dict[str, str]:
+    """As `sums`, of a folder on this machine."""
+    return sums(Folder(str(root)))
+
+
 def is_picture(path: str) -> bool:
     return path.startswith(f"{layout.PICTURES}/")
 
