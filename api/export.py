@@ -30,7 +30,7 @@ from atlas.read import classes as tables
 from atlas.read import maps
 
 _LINK = re.compile(r'(\s(?:href|src|action|data-points|data-image|data-thumbnail|data-index)=")(/[^"]*)(")')
-_PICTURE = re.compile(r"/pictures/([^/]+)/([0-9]+)-([0-9]+)")
+_PICTURE = re.compile(r"(?:/parts/([^/]+))?/pictures/([^/]+)/([0-9]+)-([0-9]+)")
 _OF_IMAGE = re.compile(r"/images/([0-9]+|\{image_id\})/(thumbnail|picture)")
 _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _ALL = 500
@@ -158,7 +158,8 @@ class _Site:
     def _file_of_api(self, path: str, query: str) -> str:
         picture, of_image = _PICTURE.fullmatch(path), _OF_IMAGE.fullmatch(path)
         if picture:
-            return self._copy(unpart(picture[1]) or "", int(picture[2]), int(picture[3]))
+            part_name, pack = (unpart(name) if name else None for name in (picture[1], picture[2]))
+            return self._copy(pack or "", int(picture[3]), int(picture[4]), part=part_name)
         if of_image and of_image[1].isdigit():
             row = self.say.shelf.store.images.get(int(of_image[1]))
             place = row.thumbnail if of_image[2] == "thumbnail" else row.picture
@@ -172,12 +173,15 @@ class _Site:
             return f"{map_view.file(parse_qs(query).get('kind', [''])[0])}.arrow"
         raise FolderError(f"the site is not whole: {path} has no file")
 
-    def _copy(self, pack: str, offset: int, length: int, stem: str | None = None) -> str:
-        """Copies a picture, once, and returns its file."""
-        key = stem or f"pictures/{pack.removesuffix('.tar')}/{offset}"
+    def _copy(self, pack: str, offset: int, length: int, stem: str | None = None, part: str | None = None) -> str:
+        """Copies a picture of the base, or of a part, once, and returns its file."""
+        where = "" if part is None else f"parts/{part}/"
+        key = stem or f"{where}pictures/{pack.removesuffix('.tar')}/{offset}"
         file = self.copied.get(key)
         if file is None:
-            body, kind = self.say.shelf.store.packs.read(pack, offset, length)
+            store = self.say.store
+            packs = store.packs if part is None else store.parts.packs(part)
+            body, kind = packs.read(pack, offset, length)
             ending = self._thumbnail_ending() if key.startswith("thumbnails/") else _EXTENSIONS[kind]
             file = self.copied[key] = f"{key}.{ending}"
             self._bytes(file, body)

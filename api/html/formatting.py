@@ -164,7 +164,7 @@ def middle(values: Iterable[float | None]) -> float | None:
 def beliefs(layers: Sequence[Mapping[str, Any]], sanity: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """How far each kind of picture can be believed: medians over layers of the masking and of the shuffling tests.
 
-    A list of `{kind, trust, layers, neurons, shuffled}`; `trust` as in the models, `layers` and `neurons` how many it is
+    A list of `{kind, trust, layers, neurons, shuffled}`; `trust` as in the models, `layers` and `neurons` what it is
     over, `shuffled` a list of `{randomised, similarity, measure, layers}` (similarity 1: the picture does not care
     about the weights).
     """

@@ -31,8 +31,9 @@ def test_all_that_it_can_ask_for(address: str, atlases: Path) -> None:
         assert [layer["layer"] for layer in plain.layers()] == ["conv1", "block.conv@2", "fc"]
         neuron = plain.neuron("block.conv@2", 3)
         assert Image.open(io.BytesIO(plain.picture(neuron["examples"]["max"][0]["crop"]))).size == (8, 8)
-        with pytest.raises(ServiceError, match="side is not projected"):
-            plain.picture(neuron["examples"]["min"][0]["guided"])
+        assert neuron["examples"]["min"][0]["pictures"] == {}
+        with pytest.raises(ServiceError, match="not asked for"):
+            plain.picture(neuron["examples"]["max"][1]["pictures"]["occlusion"])
         assert len(list(plain.images())) == 40
         assert {image["class_id"] for image in plain.images(2)} == {2}
         assert plain.image(5)["image_id"] == 5

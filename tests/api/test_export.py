@@ -170,7 +170,7 @@ def test_the_site_works_on_a_plain_file_host(hosted: str) -> None:
         page.locator(".tile a").nth(3).click()
         page.wait_for_url("**/site/neurons/conv1/3.html")
         page.locator("label:has([name=view][value=guided])").click()
-        assert page.locator(".side-max .v-guided img").first.evaluate("each => each.decode().then(() => true)")
+        assert page.locator(".side-max .v-1 img").first.evaluate("each => each.decode().then(() => true)")
         with page.expect_navigation():
             page.keyboard.press("ArrowRight")
         page.wait_for_url("**/site/neurons/conv1/4.html#view=guided")

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from api.html import charts
 from api.html import formatting as words
 
-TRUST = {"keeps": 0.62, "loses": 0.71, "keeps_random": 0.09, "loses_random": 0.14, "score": 0.5, "n": 3}
+TRUST = {
+    "sufficiency": 0.62,
+    "comprehensiveness": 0.71,
+    "sufficiency_random": 0.09,
+    "comprehensiveness_random": 0.14,
+    "score": 0.5,
+    "n": 3,
+}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,9 @@ def test_evidence_says_all_four_numbers() -> None:
         "Hiding the marked fifth takes away 71\u202f%; hiding a random fifth 14\u202f%."
     )
     assert words.evidence(None) == "Not tested."
-    assert words.evidence(TRUST | {"keeps_random": None, "loses": None}).endswith("only the marked fifth.")
+    assert words.evidence(TRUST | {"sufficiency_random": None, "comprehensiveness": None}).endswith(
+        "only the marked fifth."
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,25 +64,51 @@ def test_evidence_says_all_four_numbers() -> None:
      (0.09, 0.14, "no better than chance"), (0.0, 0.0, "no better than chance")],
 )  # fmt: skip
 def test_verdict(keeps: float, loses: float, said: str) -> None:
-    assert words.verdict(TRUST | {"keeps": keeps, "loses": loses}) == said
+    assert words.verdict(TRUST | {"sufficiency": keeps, "comprehensiveness": loses}) == said
     assert words.verdict(None) == "not tested"
 
 
 def test_beliefs_are_medians_over_the_layers() -> None:
-    layers = [{"trust": {"guided": TRUST | {"keeps": keeps}, "gradient": None}} for keeps in (0.2, 0.9, 0.4)]
+    layers = [{"layer": str(kept), "trust": {"guided": TRUST | {"sufficiency": kept}}} for kept in (0.2, 0.9, 0.4)]
     sanity = [
         {"layer": str(i), "kind": "guided", "randomised": how, "measure": measure, "neurons": 3, "similarity": s}
         for i, s in enumerate((0.7, 0.9, 0.8))
         for how in ("own", "all")
         for measure in ("ssim absolute", "rank absolute")
     ]
+    sanity.append(sanity[0] | {"kind": "gradient", "randomised": "none"})
     guided, gradient = words.beliefs(layers, sanity)
-    assert guided["trust"]["keeps"] == 0.4
-    assert guided["trust"]["n"] == 3
+    assert guided["trust"]["sufficiency"] == 0.4
+    assert (guided["layers"], guided["neurons"]) == (3, 9)
     assert guided["shuffled"] == [
         {"randomised": how, "similarity": 0.8, "measure": "rank absolute", "layers": 3} for how in ("own", "all")
     ]
-    assert gradient == {"kind": "gradient", "trust": None, "shuffled": []}
+    assert gradient == {"kind": "gradient", "trust": None, "layers": 0, "neurons": 0, "shuffled": []}
+
+
+def test_kinds_are_compared_only_where_both_are_defined() -> None:
+    """One kind is defined in two layers of three: beside the other, the third must not count."""
+    both = {"a": (0.2, 0.3), "b": (0.4, 0.5)}
+    layers = [
+        {"layer": name, "trust": {"deconvnet": TRUST | {"sufficiency": d}, "gradient": TRUST | {"sufficiency": g}}}
+        for name, (d, g) in both.items()
+    ]
+    assert words.compared(layers) == []
+    layers.append({"layer": "c", "trust": {"gradient": TRUST | {"sufficiency": 0.99}}})
+    assert words.compared(layers) == [
+        {
+            "first": "deconvnet",
+            "second": "gradient",
+            "sufficiency": (pytest.approx(0.3), pytest.approx(0.4)),
+            "layers": 2,
+        }
+    ]
+
+
+def test_any_value_of_a_table_can_be_shown() -> None:
+    assert [words.shown(value) for value in (None, True, 1234, 0.12345, "x", {"y": 1}, [1.5, None], [0] * 13)] == [
+        "–", "yes", "1\u202f234", "0.12", "x", "y 1", "1.50, –", "13 values",
+    ]  # fmt: skip
 
 
 def test_boxes_as_attributes_and_the_largest_first() -> None:
@@ -119,7 +154,8 @@ def test_bars_hold_every_image_once(parts: list[tuple[float, float, int]], low: 
 
 
 def test_fields_are_drawn_to_scale() -> None:
-    field: dict[str, Any] = {"size": {"x": 112, "y": 56}, "global_field": False}
+    field: dict[str, Any] = {"size": {"x": 112, "y": 56}, "global_field": False, "gated": False}
     assert charts.field_scale(field, 224) == {"x": 25.0, "y": 37.5, "width": 50.0, "height": 25.0}
     assert charts.field_scale({**field, "global_field": True}, 224)["width"] == 100.0
+    assert charts.field_scale({**field, "global_field": True, "gated": True}, 224)["width"] == 50.0
     assert charts.field_scale(field, 50) == {"x": 0.0, "y": 0.0, "width": 100.0, "height": 100.0}

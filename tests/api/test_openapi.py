@@ -62,7 +62,7 @@ def test_every_route_of_the_contract_is_there(service: httpx.Client) -> None:
     sorts = next(
         p for p in document["paths"][f"{base}/layers/{{layer}}/neurons"]["get"]["parameters"] if p["name"] == "sort"
     )
-    assert sorts["schema"]["enum"] == ["channel", "max", "mean", "fires", "selectivity", "trust"]
+    assert sorts["schema"]["enum"] == ["channel", "max", "mean", "activation_rate", "selectivity", "trust"]
 
 
 def test_examples_fit_their_schemas(service: httpx.Client) -> None:

@@ -24,7 +24,7 @@ PLACES = (
     "", "/layers", "/layers/conv1", "/layers/conv1?sort=max&order=asc", "/layers/conv1?class=1&dead=false",
     "/layers/conv1/filters", "/neurons/conv1/2", "/neurons/block.conv@2/0", "/neurons/fc/3", "/images",
     "/images?class=2", "/images/5", "/images/5/neighbours?k=3", "/classes", "/classes/1", "/map", "/map?kind=pca",
-    "/search", "/search?q=bear", "/search?q=nothing", "/quarantine", "/sanity",
+    "/search", "/search?q=bear", "/search?q=nothing", "/quarantine", "/sanity", "/parts",
 )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_a_neuron_shows_pairs_switches_evidence_and_its_query(client: httpx.Clie
     assert html.escape(model["query"], quote=False).replace("'", "&#39;") in text
     assert f'href="{model["links"]["self"]}"' in text
     for example in model["examples"]["max"]:
-        assert example["deconvnet"]["url"] in text
+        assert example["pictures"]["deconvnet"]["url"] in text
         assert example["crop"]["url"] in text
 
 
@@ -94,9 +94,9 @@ def test_the_colours_of_an_occlusion_map_are_explained_beside_it(client: httpx.C
     model = client.get("/api/v1/atlases/constructed/neurons/conv1/2").json()
     strongest = model["examples"]["max"][0]
     text = page(client, "/constructed/neurons/conv1/2")
-    assert strongest["occlusion"]["url"] in text
+    assert strongest["pictures"]["occlusion"]["url"] in text
     assert 'class="ramp" role="img"' in text
-    said = f"by up to {figures(strongest['occlusion']['scale'])} of {figures(strongest['response'])}"
+    said = f"by up to {figures(strongest['pictures']['occlusion']['scale'])} of {figures(strongest['response'])}"
     assert said in text
 
 

@@ -22,6 +22,8 @@ from api.views import VIEWS
 from api.views.health import Health
 from api.views.index import AtlasList
 from api.views.sectioned import model as whole
+from atlas.explain.kinds import SHOWN
+from atlas.tables.columns import MEASURES
 from tests.api.conftest import ODD
 
 A = "/api/v1/atlases/plain"
@@ -48,6 +50,7 @@ ANSWERS: list[tuple[str, Any]] = [
     (f"{A}/search?q=conv%201", MODELS["search"]),
     (f"{A}/quarantine", MODELS["quarantine"]),
     (f"{A}/sanity?limit=5", MODELS["sanity"]),
+    (f"{A}/parts", MODELS["parts"]),
 ]
 
 
@@ -75,7 +78,9 @@ def test_every_field_is_described() -> None:
 
 def test_every_route_has_an_answer_here() -> None:
     asked = {model for _, model in ANSWERS}
-    assert all(MODELS[view.name] in asked for view in VIEWS if view.model)
+    assert all(
+        MODELS[view.name] in asked for view in VIEWS if view.model and view.name != "part"
+    )  # tests/api/test_parts.py
 
 
 def test_a_neuron_says_what_its_tables_say(service: httpx.Client, atlases: Path) -> None:
@@ -83,6 +88,11 @@ def test_a_neuron_says_what_its_tables_say(service: httpx.Client, atlases: Path)
     rows = pq.read_table(atlases / "plain/examples.parquet").to_pylist()
     mine = [row for row in rows if row["layer"] == "block.conv@2" and row["channel"] == 3]
     assert {side: len(examples) for side, examples in neuron["examples"].items()} == {"max": 9, "min": 9, "spread": 10}
+    explained: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in pq.read_table(atlases / "plain/explanations.parquet").to_pylist():
+        if row["layer"] == "block.conv@2" and row["channel"] == 3:
+            explained.setdefault((row["side"], row["rank"]), {})[row["kind"]] = row
+    assert {kind for kinds in explained.values() for kind in kinds} == set(SHOWN)
     for row in mine:
         said = neuron["examples"][row["side"]][row["rank"]]
         for name in ("rank", "image_id", "response", "y", "x", "duplicate_of"):
@@ -90,28 +100,49 @@ def test_a_neuron_says_what_its_tables_say(service: httpx.Client, atlases: Path)
         for edge in ("left", "top", "right", "bottom"):
             assert said["field"][edge] == row[f"field_{edge}"]
             assert said["box"][edge] == row[f"image_{edge}"]
-        for kind in ("crop", "deconvnet", "guided", "gradient", "gradient_max", "occlusion"):
-            picture = row[kind]
-            assert said[kind]["why"] == picture["why"]
-            assert (said[kind]["seed"], said[kind]["scale"]) == (picture["seed"], picture["scale"])
+        for edge in ("left", "top", "right", "bottom"):
+            assert said["cell"][edge] == row[f"cell_{edge}"]
+        drawn = explained.get((row["side"], row["rank"]), {})
+        assert said["pictures"].keys() == drawn.keys()
+        pairs = [(said["crop"], row["crop"]), *((said["pictures"][kind], drawn[kind]["picture"]) for kind in drawn)]
+        for told, picture in pairs:
+            assert told["why"] == picture["why"]
+            assert (told["seed"], told["scale"]) == (picture["seed"], picture["scale"])
             if picture["pack"]:
-                assert said[kind]["url"] == f"{A}/pictures/{picture['pack']}/{picture['offset']}-{picture['length']}"
-        for kind, evidence in (row["evidence"] or {}).items():
-            assert {n: np.float32(v) for n, v in said["evidence"][kind].items()} == evidence
-        if row["evidence"] is None:
-            assert set(said["evidence"].values()) == {None}
+                assert told["url"] == f"{A}/pictures/{picture['pack']}/{picture['offset']}-{picture['length']}"
+        for kind, each in drawn.items():
+            for name in MEASURES:
+                assert said["pictures"][kind][name] == each[name]
     row = next(
         r
         for r in pq.read_table(atlases / "plain/neurons.parquet").to_pylist()
         if r["layer"] == "block.conv@2" and r["channel"] == 3
     )
-    for name in ("images", "mean", "std", "min", "max", "fires", "dead", "why_max", "why_min", "histogram"):
+    for name in (
+        "images",
+        "mean",
+        "std",
+        "min",
+        "max",
+        "activation_rate",
+        "map_mean",
+        "reference_max",
+        "reference_min",
+        "dead",
+        "why_max",
+        "why_min",
+        "histogram",
+    ):
         assert neuron[name] == row[name], name
     assert neuron["quantiles"] == {name: float(value) for name, value in row["quantiles"].items()}
     assert [(c["class_id"], c["mean"]) for c in neuron["classes"]] == [
         (c["class_id"], c["mean"]) for c in row["top_classes"]
     ]
-    assert neuron["trust"]["guided"] == row["trust"]["guided"]
+    trust = [r for r in pq.read_table(atlases / "plain/trust.parquet").to_pylist() if r["layer"] == "block.conv@2"]
+    names = (*MEASURES, "score", "n")
+    assert neuron["trust"] == {r["kind"]: {n: r[n] for n in names} for r in trust if r["channel"] == 3}
+    layer = get(service, f"{A}/layers/block.conv%402")
+    assert layer["trust"] == {r["kind"]: {n: r[n] for n in names} for r in trust if r["channel"] is None}
 
 
 def test_the_query_of_a_neuron_gives_it(service: httpx.Client, atlases: Path) -> None:
@@ -184,13 +215,26 @@ def test_an_images_neurons_page_too(service: httpx.Client) -> None:
     assert page["items"] + following["items"] == rest[:4]
 
 
-@pytest.mark.parametrize("sort", ["channel", "max", "mean", "fires", "selectivity", "trust"])
+@pytest.mark.parametrize("sort", ["channel", "max", "mean", "activation_rate", "selectivity", "trust"])
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_neurons_are_sorted(service: httpx.Client, sort: str, order: str) -> None:
     items = get(service, f"{A}/layers/conv1/neurons?sort={sort}&order={order}")["items"]
     values = [item[sort] for item in items]
     assert values == sorted(values, reverse=order == "desc")
     assert len(items) == 6
+
+
+def test_neurons_are_sorted_by_the_trust_of_a_kind(service: httpx.Client, atlases: Path) -> None:
+    trust = pq.read_table(atlases / "plain/trust.parquet").to_pylist()
+    mine = [r for r in trust if (r["layer"], r["kind"]) == ("conv1", "gradient") and r["channel"] is not None]
+    items = get(service, f"{A}/layers/conv1/neurons?sort=trust&kind=gradient")["items"]
+    best = sorted(mine, key=lambda r: -r["score"])
+    assert [(item["channel"], item["trust"]) for item in items] == [(r["channel"], r["score"]) for r in best]
+    first = get(service, items[0]["url"])["examples"]["max"][0]
+    assert items[0]["pictures"][0]["projection"]["url"] == first["pictures"]["gradient"]["url"]
+    refused = service.get(f"{A}/layers/conv1/neurons?sort=trust&kind=lime")
+    assert refused.status_code == 422
+    assert "expected one of deconvnet, guided" in refused.json()["detail"]
 
 
 def test_neurons_are_filtered(service: httpx.Client) -> None:
@@ -272,8 +316,10 @@ def test_the_map_as_arrow_is_the_map_as_json(service: httpx.Client) -> None:
 
 def test_pictures_are_image_files_and_immutable(service: httpx.Client) -> None:
     example = get(service, f"{A}/neurons/conv1/0")["examples"]["max"][0]
-    for which in ("crop", "deconvnet", "guided", "gradient", "gradient_max", "occlusion", "thumbnail", "whole"):
-        answer = service.get(example[which]["url"])
+    assert set(example["pictures"]) == set(SHOWN)
+    whole = [example["crop"], example["thumbnail"], example["whole"], *example["pictures"].values()]
+    for picture in whole:
+        answer = service.get(picture["url"])
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
         image = Image.open(io.BytesIO(answer.content))

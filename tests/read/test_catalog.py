@@ -14,9 +14,12 @@ import pytest
 from PIL import Image
 
 import atlas
+from atlas import tables
 from atlas.errors import FolderError, NotFoundError, PictureError
-from atlas.read.catalog import NAMES, Atlas
+from atlas.read.catalog import Atlas
 from atlas.read.search import search
+from atlas.tables.columns import MEASURES
+from atlas.tables.network import FILTERS
 from tests import constructed
 
 SHAPE = constructed.Shape(images=60, quarantined=3)
@@ -37,7 +40,7 @@ def rows(folder: Path, table: str) -> list[dict[str, Any]]:
 
 
 def test_every_table_is_a_relation(opened: Atlas, folder: Path) -> None:
-    for name in NAMES:
+    for name in (table.name for table in tables.of_part(None)):
         relation = getattr(opened, name)
         assert isinstance(relation, duckdb.DuckDBPyRelation)
         files = (
@@ -83,6 +86,10 @@ def test_examples_of_every_neuron(opened: Atlas, folder: Path) -> None:
     expected: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in rows(folder, "examples"):
         expected.setdefault((row["layer"], row["channel"]), []).append(row)
+    explained: dict[tuple[str, int, str, int], dict[str, Any]] = {}
+    for row in rows(folder, "explanations"):
+        key = (row["layer"], row["channel"], row["side"], row["rank"])
+        explained.setdefault(key, {})[row["kind"]] = row
     images = {row["image_id"]: row for row in rows(folder, "images")}
     for (layer, channel), mine in expected.items():
         found = store.examples.of(store.layers.number(layer, channel))
@@ -99,9 +106,11 @@ def test_examples_of_every_neuron(opened: Atlas, folder: Path) -> None:
                 image["width"],
                 image["height"],
             )
-            kinds = ("deconvnet", "guided", "gradient", "gradient_max", "occlusion")
-            for place, kind in zip([example.crop, *example.pictures], ("crop", *kinds), strict=True):
-                said = row[kind]
+            assert example.cell == tuple(row[f"cell_{edge}"] for edge in ("left", "top", "right", "bottom"))
+            drawn = explained.get((layer, channel, example.side, example.rank), {})
+            assert example.pictures.keys() == drawn.keys()
+            places = [(example.crop, row["crop"]), *((example.pictures[k][0], drawn[k]["picture"]) for k in drawn)]
+            for place, said in places:
                 assert place.why == said["why"]
                 assert place.pack == said["pack"]
                 if said["pack"]:
@@ -111,9 +120,9 @@ def test_examples_of_every_neuron(opened: Atlas, folder: Path) -> None:
                         said["seed"],
                         said["scale"],
                     )
-            for evidence, kind in zip(example.evidence, kinds[:3], strict=True):
-                said = (row["evidence"] or {}).get(kind)
-                assert evidence == (None if said is None else tuple(said.values()))
+            for kind, each in drawn.items():
+                values = tuple(each[name] for name in MEASURES)
+                assert example.pictures[kind][1] == (None if values[0] is None else values)
 
 
 def test_neurons_that_hold_every_image(opened: Atlas, folder: Path) -> None:
@@ -167,7 +176,7 @@ def test_gaps_among_image_numbers(tmp_path: Path, folder: Path) -> None:
                 images.rows_of(np.array([image]), "test")
 
 
-@pytest.mark.parametrize("sort", ["max", "mean", "fires", "selectivity"])
+@pytest.mark.parametrize("sort", ["max", "mean", "activation_rate", "selectivity"])
 def test_neurons_sort_as_duckdb_does(opened: Atlas, sort: str) -> None:
     store = opened.store
     for descending, order in ((False, "ASC"), (True, "DESC")):
@@ -213,9 +222,7 @@ def test_a_pack_outside_the_folder_is_refused(folder: Path, tmp_path: Path) -> N
         row["picture"]["pack"] = "../../secret.tar"
     import pyarrow as pa
 
-    from atlas.store import schema
-
-    pq.write_table(pa.Table.from_pylist(table, schema.FILTERS), copied / "filters.parquet")
+    pq.write_table(pa.Table.from_pylist(table, FILTERS.columns), copied / "filters.parquet")
     with pytest.raises(FolderError, match="expected the name"):
         _ = Atlas(copied, verify=False).store
 
@@ -254,8 +261,8 @@ def test_methods_give_rows(opened: Atlas, folder: Path) -> None:
     assert len(neuron["examples"]) == 28
     assert {row["by"] for row in neuron["similar"]} == {"code", "classes", "responses"}
     assert opened.picture_bytes(neuron["examples"][0]["crop"]).startswith(b"\x89PNG")
-    with pytest.raises(NotFoundError, match="side is not projected"):
-        opened.picture_bytes(neuron["examples"][-1]["guided"])
+    with pytest.raises(NotFoundError, match="not asked for"):
+        opened.picture_bytes(next(r["picture"] for r in neuron["explanations"] if r["picture"]["why"]))
     with pytest.raises(NotFoundError, match="channel 9"):
         opened.neuron("fc", 9)
     image = opened.image(7)

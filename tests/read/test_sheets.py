@@ -13,9 +13,11 @@ from PIL import Image
 
 from atlas.errors import InputError, NotFoundError, PictureError
 from atlas.read import sheets
-from atlas.store import layout, parquet, schema
+from atlas.store import layout, parquet
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter, missing
+from atlas.tables import BY_NAME
+from atlas.tables.columns import PICTURE
 
 CHANNELS, EXAMPLES = 5, 4
 
@@ -34,9 +36,11 @@ def filled(kind: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
                 blank[field.name] = None
             elif pa.types.is_string(field.type):
                 blank[field.name] = ""
+            elif pa.types.is_binary(field.type):
+                blank[field.name] = bytes(32)
             elif pa.types.is_list(field.type):
                 blank[field.name] = []
-            elif field.type == schema.PICTURE:
+            elif field.type == PICTURE:
                 blank[field.name] = missing("not made")
             elif pa.types.is_struct(field.type):
                 blank[field.name] = dict.fromkeys(f.name for f in field.type)
@@ -49,7 +53,7 @@ def filled(kind: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     folder = Folder(str(tmp_path))
-    images, examples, cells = [], [], []
+    images, examples, explained, cells = [], [], [], []
     with folder.writing(layout.pack_path("p.tar")) as stream:
         pack = PackWriter(stream, "p.tar")
 
@@ -69,16 +73,18 @@ def folder(tmp_path: Path) -> Folder:
             for rank in reversed(range(EXAMPLES)):
                 row = {"layer": "a", "channel": channel, "side": "max", "rank": rank, "image_id": rank, "response": 1.5}
                 again = 0 if rank == 1 else None
-                examples.append({**row, "crop": solid(4 * channel + rank), "guided": solid(20), "duplicate_of": again})
+                examples.append({**row, "crop": solid(4 * channel + rank), "duplicate_of": again})
+                explained.append({**row, "kind": "guided", "picture": solid(20)})
         pack.close()
     neurons = [
         {"layer": "a", "channel": c, "why_max": None if c < CHANNELS - 1 else "all equal"} for c in range(CHANNELS)
     ]
-    parquet.write(folder, "images", filled(schema.IMAGES, images))
-    parquet.write(folder, "examples", filled(schema.EXAMPLES, examples))
-    parquet.write(folder, "neurons", filled(schema.NEURONS, neurons))
-    parquet.write(folder, "map", filled(schema.MAP, cells))
-    parquet.write(folder, "layers", filled(schema.LAYERS, [{"layer": "a", "channels": CHANNELS}]))
+    parquet.write(folder, "images", filled(BY_NAME["images"].columns, images))
+    parquet.write(folder, "examples", filled(BY_NAME["examples"].columns, examples))
+    parquet.write(folder, "explanations", filled(BY_NAME["explanations"].columns, explained))
+    parquet.write(folder, "neurons", filled(BY_NAME["neurons"].columns, neurons))
+    parquet.write(folder, "map", filled(BY_NAME["map"].columns, cells))
+    parquet.write(folder, "layers", filled(BY_NAME["layers"].columns, [{"layer": "a", "channels": CHANNELS}]))
     return folder
 
 
@@ -140,7 +146,7 @@ def test_errors_name_what_and_the_cure(folder: Folder, error: Any, match: str, o
 
 
 def test_no_grid_is_said(folder: Folder) -> None:
-    parquet.write(folder, "map", schema.MAP.empty_table())
+    parquet.write(folder, "map", BY_NAME["map"].columns.empty_table())
     with pytest.raises(NotFoundError, match="no t-SNE grid"):
         sheets.draw(folder, "tsne-grid")
 
