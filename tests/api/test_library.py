@@ -174,6 +174,7 @@ def test_packs_are_verified_in_the_background(atlases: Path, tmp_path: Path) -> 
             "packs_done": 3,
             "packs_total": 3,
             "failed": [],
+            "parts": {},
         }
         assert health["status"] == "degraded"
         assert client.get("/api/v1/atlases/plain/layers").status_code == 200
