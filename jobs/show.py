@@ -123,7 +123,8 @@ def network_layers(name: str, crop: int | None) -> str:
             {
                 **{n: getattr(layer, n) for n in ("kind", "channels", "height", "width", "rectified")},
                 "layer": layer.name,
-                "whole_input": f.global_field,
+                "global_field": f.global_field,
+                "gated": f.gated,
                 "field": {w: {"y": getattr(f.y, w), "x": getattr(f.x, w)} for w in ("size", "stride", "start")},
             }
         )
@@ -140,7 +141,7 @@ def _layers(rows: list[dict[str, Any]]) -> str:
                 row["kind"],
                 row["channels"],
                 f"{row['height']} x {row['width']}",
-                "whole input" if row["whole_input"] else _pair(row["field"]["size"], " x "),
+                "whole input" if row["global_field"] and not row["gated"] else _pair(row["field"]["size"], " x "),
                 _pair(row["field"]["stride"]),
                 _pair(row["field"]["start"]),
                 "yes" if row["rectified"] else "no",

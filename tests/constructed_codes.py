@@ -16,10 +16,13 @@ import pyarrow as pa
 
 from atlas.images import properties
 from atlas.settings import Settings
-from atlas.store import layout, parquet, schema
+from atlas.store import layout, parquet
 from atlas.store.codes import unit
 from atlas.store.files import Folder
 from atlas.store.pictures import missing
+from atlas.tables.codes import codes as codes_schema
+from atlas.tables.columns import PICTURE
+from atlas.tables.examples import EXAMPLES
 from atlas.types import Axis, Field, Layer
 
 CLASSES = 5
@@ -116,7 +119,7 @@ def write_codes(
     for number, start in enumerate(range(0, max(1, len(ids)), part)):
         rows = slice(start, start + part)
         table = pa.table({"image_id": ids[rows], "code": vectors(values[rows], kind)})
-        parquet.write_batches(folder, layout.file_of("codes", number), schema.codes(codes.shape[1], half=half), [table])
+        parquet.write_batches(folder, layout.file_of("codes", number), codes_schema(codes.shape[1], half=half), [table])
 
 
 def _write(
@@ -141,8 +144,8 @@ def _write(
             "height": pa.array([32] * count, pa.int32()),
             "predicted": pa.array(classes, pa.int32()),
             "probability": pa.array([1.0] * count, pa.float32()),
-            "thumbnail": pa.array([missing("none")] * count, schema.PICTURE),
-            "picture": pa.array([missing("none")] * count, schema.PICTURE),
+            "thumbnail": pa.array([missing("none")] * count, PICTURE),
+            "picture": pa.array([missing("none")] * count, PICTURE),
         }
     )
     parquet.write(folder, "images", images)
@@ -157,7 +160,7 @@ def _write(
                 "min": vectors(values[sample], pa.float32()),
             }
         )
-        parquet.write_batches(folder, layout.file_of("responses", number), schema.responses(values.shape[1]), [table])
+        parquet.write_batches(folder, layout.file_of("responses", number), responses(values.shape[1]), [table])
         for channel in range(values.shape[1]):
             for c in present:
                 of_class = values[classes == c, channel]
@@ -187,7 +190,7 @@ def _examples(ids: npt.NDArray[np.int64], responses: dict[str, npt.NDArray[np.fl
     names = ("layer", "channel", "side", "rank", "image_id", "response")
     columns = list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in names]
     found = pa.table(dict(zip(names, columns, strict=True)))
-    types = [schema.EXAMPLES.field(name).type for name in names]
+    types = [EXAMPLES.columns.field(name).type for name in names]
     return found.cast(pa.schema(list(zip(names, types, strict=True))))
 
 
