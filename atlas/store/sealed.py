@@ -58,7 +58,7 @@ class Sealed:
 
     def file(self, name: str, number: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One file of such a table, counted in the order of their names."""
-        return self._read(layout.part(name, number), columns)
+        return self._read(layout.file_of(name, number), columns)
 
     def bytes(self, path: str) -> bytes:
         """Any other file of the atlas."""
