@@ -61,11 +61,7 @@ class Found:
 
     def why_not(self, row: int) -> str:
         """Why an example that is not driven has no picture."""
-        side = "below" if self.lowest[row] else "above"
-        reference = float(self.reference[row])
-        named = "0" if reference == 0 else f"its reference {reference:.4g}"
-        response = f"{self.response[row]:.4g}"
-        return f"the response is {response}, not {side} {named}: nothing in the image drives the neuron there"
+        return why_not(float(self.response[row]), float(self.reference[row]), lowest=bool(self.lowest[row]))
 
     def explain(self, kind: str, row: int, picture: Picture) -> None:
         """Keeps a picture of an example, or why there is none."""
@@ -124,6 +120,12 @@ class Found:
                     }
                     rows.append({**name, **(tested.get(kind) or {})})
         return pa.Table.from_pylist(rows, schema=EXPLANATIONS.columns)
+
+
+def why_not(response: float, reference: float, *, lowest: bool) -> str:
+    """Why an example that is not driven has no picture."""
+    side, named = "below" if lowest else "above", "0" if reference == 0 else f"its reference {reference:.4g}"
+    return f"the response is {response:.4g}, not {side} {named}: nothing in the image drives the neuron there"
 
 
 def find(layers: Sequence[Layer], winners: pa.Table, image_ids: Ints) -> Found:

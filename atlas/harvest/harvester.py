@@ -23,7 +23,6 @@ from atlas.explain.aligned import Images
 from atlas.explain.prepared import Prepared
 from atlas.harvest.drawn import ProjectionSettings, project_found
 from atlas.harvest.examples import Found, find
-from atlas.harvest.occluded import OcclusionSettings, occlude_found
 from atlas.harvest.positions import place
 from atlas.images import decode
 from atlas.images.decode import Preprocessing
@@ -47,7 +46,6 @@ class HarvestSettings:
     picture_size: int
     decode_threads: int
     projections: ProjectionSettings
-    occlusion: OcclusionSettings
 
 
 @dataclass
@@ -105,7 +103,6 @@ class Harvester:
                 placements, pixels, frames = self._cut(found, rows, pack, pool)
                 images = Images(pixels, self.normalise)
                 project_found(self.module, found, images, self.settings.projections, pack, pool, self._known)
-                occlude_found(self.module, found, images, self.settings.occlusion, pack, self._known)
             pack.close()
         crop = self.preprocessing.crop
         body = _serialised(found.table(placements, crop, crop), found.explained(), image_ids, frames)

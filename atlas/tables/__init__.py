@@ -5,7 +5,7 @@ To add a table, write it down in the file of its family (or in a file of its own
 
 from __future__ import annotations
 
-from atlas.tables import codes, compare, examples, images, network, neurons, relations, visualizations, words
+from atlas.tables import codes, compare, examples, images, network, neurons, occlusion, relations, visualizations, words
 from atlas.tables.registry import Reference, Rule, Table
 
 TABLES: tuple[Table, ...] = (
@@ -25,6 +25,7 @@ TABLES: tuple[Table, ...] = (
     relations.PROPERTIES,
     network.FILTERS,
     network.SANITY,
+    occlusion.OCCLUSION,
     words.WORDS,
     words.EMBEDDINGS,
     visualizations.VISUALIZATIONS,

@@ -84,6 +84,10 @@ STAGES: tuple[Stage, ...] = (
     Stage("analyse", "index, map, similar neurons, near misses, properties", "jobs.stages.analyse", parallel=False),
     Stage("publish", "the last tables, atlas.json, and the seal", "jobs.stages.publish", parallel=False),
     Stage(
+        "occlusion", "where a grey square that hides makes the response fall", "jobs.stages.occlusion", "examples",
+        part=True, needs=("network", "images"), options="atlas.harvest.settings:OcclusionOptions",
+    ),
+    Stage(
         "words", "words for neurons: formulas over concepts, held out, against chance", "jobs.stages.words", "searches",
         part=True, options="atlas.words.settings:WordsSettings",
     ),

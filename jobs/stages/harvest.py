@@ -12,7 +12,6 @@ from atlas.errors import JobError
 from atlas.harvest import harvester
 from atlas.harvest.drawn import ProjectionSettings
 from atlas.harvest.harvester import Harvester, HarvestReport, HarvestSettings
-from atlas.harvest.occluded import OcclusionSettings
 from atlas.scan.image_rows import image_rows
 from atlas.store import layout, parquet
 from atlas.tables import images as tables
@@ -70,8 +69,7 @@ def harvester_of(worker: Work) -> Harvester:
     projections = ProjectionSettings(
         s.projections, s.projection_sides, s.evidence, s.picture_size, s.batch_size, s.seed
     )
-    occlusion = OcclusionSettings(s.occlusion, s.projection_sides, s.picture_size, s.batch_size)
-    settings = HarvestSettings(s.batch_size, s.picture_size, worker.decode_threads, projections, occlusion)
+    settings = HarvestSettings(s.batch_size, s.picture_size, worker.decode_threads, projections)
     return Harvester(
         session.module, session.layers, session.normalise, session.preprocessing, settings, session.decoder
     )

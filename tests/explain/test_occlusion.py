@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -24,11 +24,12 @@ from atlas.explain.occlusion import (
     layout_of,
     occlusion_maps,
 )
-from atlas.harvest.examples import Found, find
-from atlas.harvest.occluded import OcclusionSettings, occlude_found
+from atlas.explain.prepared import prepare
+from atlas.harvest.occluded import occlude
 from atlas.images.decode import Preprocessing
 from atlas.network.layers import find_layers
 from atlas.network.normalise import Normalise
+from atlas.network.session import Session, ready
 from atlas.store.pictures import PackWriter
 from atlas.types import Layer
 from tests import naive_occlusion
@@ -172,39 +173,43 @@ def test_where_nothing_changes_there_is_no_picture(values: np.ndarray) -> None:
     assert draw_falls(values.astype(np.float32), 5.0, (9, 9)) is None
 
 
-def found_of(layers: list[Layer], rows: list[tuple[int, str, int, int, float]]) -> Found:
-    """Examples: neuron, side, rank, image_id, response."""
-    names = ("neuron", "side", "rank", "image_id", "response")
-    winners = pa.table(dict(zip(names, zip(*rows, strict=True), strict=True)))
-    return find(layers, winners.append_column("reference", pa.array([0.0] * len(rows))), np.arange(3))
+def session_of(module: nn.Module, layers: list[Layer]) -> Session:
+    return ready(module, layers, ("fc", 1), _LOOKS, batch_size=8, device="cpu")
 
 
-def test_found_examples(module: nn.Module, layers: list[Layer], images: Images) -> None:
-    neuron = sum(layer.channels for layer in layers[:3])
+def row(layer: Layer, channel: int, side: str, rank: int, image_id: int, response: float) -> dict[str, Any]:
+    """An example at (0, 3), or at the only position there is."""
+    x = min(3, layer.width - 1)
+    return {"layer": layer.name, "channel": channel, "side": side, "rank": rank, "image_id": image_id,
+            "response": response, "reference": 0.25, "y": 0, "x": x}  # fmt: skip
+
+
+def test_examples_of_a_layer(module: nn.Module, layers: list[Layer], images: Images) -> None:
+    layer = layers[3]
     rows = [
-        (0, "max", 0, 0, 1.0), (0, "max", 1, 1, 0.5), (0, "min", 0, 2, -1.0), (0, "spread", 0, 1, 1.0),
-        (neuron, "max", 0, 2, 1.0), (neuron + 1, "max", 0, 0, -0.5),
+        row(layer, 0, "max", 0, 70, 1.0), row(layer, 0, "min", 0, 72, -1.0), row(layer, 1, "max", 0, 70, 0.25),
+        row(layer, 1, "min", 0, 70, 0.5),
     ]  # fmt: skip
-    found = found_of(layers, rows)
-    found.y[:], found.x[:] = 0, 3
-    body, known = io.BytesIO(), {}
+    body = io.BytesIO()
     state = {name: value.clone() for name, value in module.state_dict().items()}
-    pack = PackWriter(body, "one.tar")
-    occlude_found(module, found, images, OcclusionSettings(1, ("max", "min", "spread"), 48, 8), pack, known)
-    pictures = found.explanations["occlusion"]
-    assert sorted(pictures) == [0, 2, 4, 5]
-    assert [pictures[row]["why"] for row in (0, 2)] == [None, None]
-    assert pictures[4]["why"] is None
-    assert "not above 0" in pictures[5]["why"]
-    assert set(known) == {0, 3}
+    prepared = prepare(module, layer, images, ())
+    table = occlude(
+        session_of(module, layers), layer, prepared, rows, images, {70: 0, 72: 2}, 48, PackWriter(body, "one.tar")
+    )
+    assert table.select(["channel", "side", "rank"]).to_pylist() == [
+        {name: each[name] for name in ("channel", "side", "rank")} for each in rows
+    ]
+    pictures = table.column("picture").to_pylist()
+    assert [picture["why"] for picture in pictures[:2]] == [None, None]
+    assert "0.25, not above its reference 0.25" in pictures[2]["why"]
+    assert "0.5, not below its reference 0.25" in pictures[3]["why"]
     assert all(torch.equal(state[name], value) for name, value in module.state_dict().items())
-    for row in (0, 2, 4):
-        body.seek(pictures[row]["offset"])
-        picture = Image.open(io.BytesIO(body.read(pictures[row]["length"])))
-        field = found.layer(row).field
-        assert picture.size == (round(48 * field.x.size / max(field.x.size, field.y.size)), 48)
-        assert pictures[row]["scale"] > 0
-        assert pictures[row]["seed"] is None
+    for picture in pictures[:2]:
+        body.seek(picture["offset"])
+        drawn = Image.open(io.BytesIO(body.read(picture["length"])))
+        assert drawn.size == (round(48 * layer.field.x.size / max(layer.field.x.size, layer.field.y.size)), 48)
+        assert picture["scale"] > 0
+        assert picture["seed"] is None
 
 
 def test_hooks_are_gone_after_an_exception(module: nn.Module, layers: list[Layer], images: Images) -> None:
@@ -233,7 +238,10 @@ def test_nothing_to_hide_says_why(layers: list[Layer], images: Images) -> None:
     for parameter in deaf.parameters():
         nn.init.constant_(parameter, 0.0)
     nn.init.constant_(deaf.fc.bias, 1.0)  # type: ignore[arg-type, union-attr]
-    last = sum(layer.channels for layer in layers[:-1])
-    found = found_of(layers, [(last, "max", 0, 0, 1.0)])
-    occlude_found(deaf, found, images, OcclusionSettings(3, ("max",), 48, 8), PackWriter(io.BytesIO(), "x"))
-    assert found.explanations["occlusion"][0]["why"] == WHY_NOTHING
+    layer = layers[-1]
+    rows = [row(layer, 0, "max", 0, 0, 1.0)]
+    table = occlude(
+        session_of(deaf, layers), layer, prepare(deaf, layer, images, ()), rows, images, {0: 0}, 48,
+        PackWriter(io.BytesIO(), "x"),
+    )  # fmt: skip
+    assert table.column("picture")[0].as_py()["why"] == WHY_NOTHING
