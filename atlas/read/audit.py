@@ -74,6 +74,8 @@ def audit(location: str) -> Report:
     if not report.ok:
         return report  # tables that are damaged may not be read
     opened = Atlas(location, verify=False)
+    for part in opened.parts:
+        parts.check(part)  # one that is damaged is not read
     _check_counts(opened, about, report)
     _check_tables(opened.query, tables.of_part(None), report)
     _check_pictures(opened.root, tables.of_part(None), report)
@@ -91,7 +93,6 @@ def audit(location: str) -> Report:
 
 def _check_part(opened: Atlas, part: Part, report: Report) -> None:
     """Checks the tables and pictures of a sealed part; its files are checked by `atlas.store.parts.problems`."""
-    parts.check(part)
     if part.state == "begun":
         return
     inside = Report(part.name)
