@@ -6,9 +6,10 @@ Nothing is written into the base. What a part is made from is compared with the 
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from atlas import options as asked
@@ -18,7 +19,7 @@ from atlas.settings import PLACES, RUNNING
 from atlas.store import layout, parts
 from atlas.store.files import Folder
 from atlas.store.sealed import Sealed
-from jobs import lease, originals, stages
+from jobs import Callable, lease, originals, stages
 from jobs.job import Job
 from jobs.planning import output
 from jobs.planning.part import PartPlan, settings_of
@@ -147,36 +148,4 @@ def _about(job: Job, part: PartPlan) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Offered:
-    """A part that there is, for `add --list`. `state`: of this atlas's one; `seconds`: what it will take, or took."""
-
-    name: str
-    about: str
-    needs: tuple[str, ...]
-    state: str
-    seconds: float | None
-
-
-def offered(location: str | None = None) -> list[Offered]:
-    """Which parts there are; with an atlas what each will take here, from the atlas's own timings, and its state."""
-    sealed = Sealed(location) if location else None
-    return [_offer(stage, sealed) for stage in stages.parts()]
-
-
-def _offer(stage: Stage, sealed: Sealed | None) -> Offered:
-    if sealed is None:
-        return Offered(stage.name, stage.about, stage.needs, "", None)
-    from jobs.forecast import of_atlas
-
-    names = [p for p in parts.listed(sealed.folder, sealed.digest) if p.part == stage.name]
-    state = ", ".join(f"{p.state}" if p.name == stage.name else f"{p.name}: {p.state}" for p in names)
-    took = names[0].about.get("timings", {}).get(stage.name) if names else None
-    if took is None:
-        try:
-            chosen = stage.options_class()()
-        except TypeError:  # it must be told something: what it takes depends on that
-            return Offered(stage.name, stage.about, stage.needs, state, None)
-        todo, rates, workers = of_atlas(sealed.about, chosen)
-        took = stage.load().seconds(todo, rates, workers)
-    return Offered(stage.name, stage.about, stage.needs, state, took)
+sys.modules[__name__].__class__ = Callable

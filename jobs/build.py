@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,7 +12,7 @@ from atlas.scan.earlier import Earlier
 from atlas.settings import Settings
 from atlas.store import seal
 from atlas.store.files import Folder
-from jobs import lease, stages
+from jobs import Callable, lease, stages
 from jobs.add import GIVEN, add
 from jobs.cluster import pool_of
 from jobs.job import Job
@@ -97,3 +98,6 @@ def smaller(folder: Folder, plan: Plan, error: DeviceMemoryError) -> Plan:
     plan = with_batch(plan, batch)
     output.put_identity(folder, plan)
     return plan
+
+
+sys.modules[__name__].__class__ = Callable

@@ -127,7 +127,5 @@ class Contents:
 
 def contents(sealed: Sealed) -> Contents:
     """The digests of all images of an atlas."""
-    rows = sealed.table("images")
-    if "content" not in rows.column_names:
-        return Contents(np.zeros(0, np.int64), pa.chunked_array([], pa.binary()))
+    rows = sealed.table("images", ["image_id", "content"])
     return Contents(rows.column("image_id").to_numpy(), rows.column("content"))

@@ -51,7 +51,7 @@ def info(opened: Atlas) -> str:
 
 def offered(location: str | None) -> str:
     """Which parts there are: what each is and needs; of an atlas also its state, and what it takes on one worker."""
-    from jobs.add import offered as found
+    from jobs.offers import offered as found
     from jobs.progress import duration
 
     header = ("part", "is", "needs", *(("state", "takes about") if location else ()))

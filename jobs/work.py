@@ -114,7 +114,7 @@ class Work:
         if self.plan.part is None:
             return
         known = self.keep("content", lambda: contents(self.atlas))
-        if len(known.ids) and known.get(image_id) != hashlib.sha256(body).digest():
+        if known.get(image_id) != hashlib.sha256(body).digest():
             raise JobError(f"image {image_id} is not the one that the atlas was built from; restore it")
 
 

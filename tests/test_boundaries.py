@@ -95,6 +95,7 @@ def test_reading_loads_no_torch() -> None:
     assert not loaded("\n".join(f"import {name}" for name in names)) & {"torch", "ray", "fastapi"}
 
 
-def test_help_loads_no_torch_and_no_ray() -> None:
-    code = "import sys\nfrom jobs.cli import main\ntry:\n    main(['build', '--help'])\nexcept SystemExit:\n    pass"
+@pytest.mark.parametrize("words", [["build", "--help"], ["add", "--list"], ["add", "occlusion", "--help"]])
+def test_help_loads_no_torch_and_no_ray(words: list[str]) -> None:
+    code = f"import sys\nfrom jobs.cli import main\ntry:\n    main({words})\nexcept SystemExit:\n    pass"
     assert not loaded(code) & {"torch", "ray"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -18,13 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import atlas
+import jobs
 from atlas import tables
 from atlas.errors import InputError, JobError, SettingsError
 from atlas.store import parts
 from atlas.store.files import Folder
 from atlas.store.sealed import Sealed
 from jobs import cli, stages
-from jobs.add import add
+from jobs.add import GIVEN, add
 from jobs.build import build
 from tests import tiny, tiny_net
 from tests.jobs import toy
@@ -94,6 +96,20 @@ def test_from_the_command_to_the_table(
     assert "part toy: replay: not checked" in capsys.readouterr().out
 
 
+def test_the_options_of_parts_stand_beside_those_of_all_parts() -> None:
+    taken = {*GIVEN, "dir", "part", "list", "as_name", "replay", "run"}
+    for stage in stages.parts():
+        kind = stage.options_class()
+        assert not taken & {each.name for each in dataclasses.fields(kind)}, stage.name
+        assert all(each.metadata["help"] for each in dataclasses.fields(kind)), stage.name
+        assert tables.of_part(stage.name), f"{stage.name} has no table"
+
+
+def test_from_python(base: Path, tiny_root: Path, embedded_ray: None) -> None:
+    assert jobs.add(str(base), "toy", workers="1", **places(tiny_root)) == jobs.add(str(base), "toy")
+    assert jobs.build(tiny.settings(tiny_root, tiny_root / "atlas")) == Sealed(str(base)).digest
+
+
 def test_other_settings_are_refused(
     base: Path, tiny_root: Path, embedded_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,8 +152,6 @@ def test_what_is_another_one_is_refused_by_name(base: Path, tiny_root: Path, tmp
 
 
 def test_changed_images_are_refused_by_name(base: Path, tiny_root: Path, tmp_path: Path) -> None:
-    if "content" not in pq.read_schema(base / "images.parquet").names:
-        pytest.skip("format 1 knows no content")
     shutil.copytree(tiny_root / "images", tmp_path / "images")
     for path in (tmp_path / "images").rglob("*"):
         if path.is_file() and path.stat().st_size > 100:
@@ -201,8 +215,6 @@ def test_one_digest_for_any_workers_and_after_kills(base: Path, tiny_root: Path,
 
 
 def test_an_image_that_changed_is_named(base: Path, tiny_root: Path, tmp_path: Path, embedded_ray: None) -> None:
-    if "content" not in pq.read_schema(base / "images.parquet").names:
-        pytest.skip("format 1 knows no content")
     shutil.copytree(tiny_root / "images", tmp_path / "images")
     given = {**places(tiny_root), "images": (str(tmp_path / "images"),), "workers": "1"}
     rows = Sealed(str(base)).table("images", ["image_id", "key"]).to_pylist()
