@@ -9,8 +9,9 @@ from typing import Any
 
 from atlas import options
 from atlas.errors import SettingsError
+from atlas.explain.kinds import DEFAULT, PROJECTIONS
 from atlas.options import option
-from atlas.types import PROJECTIONS, SIDES
+from atlas.types import SIDES
 
 LARGEST_CHUNK = 1024
 CHUNKS = 16
@@ -32,12 +33,16 @@ class Settings:
     images: tuple[str, ...] = _images(
         MISSING, "folder, *.tar shards or Parquet file, local or s3://; one or more", several=True
     )
-    network: str = _network(MISSING, "torchvision name, or FILE.py:FACTORY")
+    network: str = _network(MISSING, "torchvision name, timm:NAME, or FILE.py:FACTORY")
     out: str = _running(MISSING, "folder of the atlas, local or s3://", operational=True)
-    weights: str | None = _network(None, "safetensors or a weights-only state dict; DEFAULT asks torchvision")
+    weights: str | None = _network(None, "safetensors or a weights-only state dict; DEFAULT asks torchvision or timm")
     layers: tuple[str, ...] = _network(("auto",), "auto (every convolution, linear layer, residual block), or names")
     exclude: tuple[str, ...] = _network((), "layers to leave out; * matches any text")
     code_layer: str | None = _network(None, "layer whose input is the code; default the one that gives the logits")
+    output: str | None = _network(None, "which output holds the logits, by name or place, where there are several")
+    channels: int | None = _network(
+        None, "channels of the input, 3 or 1 (grey); default the network's own", low=1, high=3
+    )
     class_names: str | None = _images(None, "TSV: folder or number, readable name; its order is the class index")
     limit: int | None = _images(None, "only the first N images listed", low=1, high=2**62)
     resize: int | None = _images(
@@ -45,6 +50,11 @@ class Settings:
     )
     crop: int | None = _images(
         None, "side of the central square the network sees; default likewise, else 224", low=1, high=8192
+    )
+    crop_mode: str | None = _images(
+        None,
+        "what is resized: center, the shorter side; squash, both sides; border, the longer side; default likewise",
+        choices=("center", "squash", "border"),
     )
     mean: tuple[float, ...] | None = _images(None, "mean of each channel, of 0 to 1; default likewise, else ImageNet's")
     std: tuple[float, ...] | None = _images(None, "standard deviation of each channel; default likewise")
@@ -70,7 +80,9 @@ class Settings:
     device: str = _scan("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     dtype: str = _scan("float32", "float32, bfloat16 or float16", choices=("float32", "bfloat16", "float16"))
     picture_size: int = _harvest(224, "longest side of a crop and of a projection", low=8, high=4096)
-    projections: tuple[str, ...] = _harvest(PROJECTIONS, "kinds of projection", choices=PROJECTIONS)
+    projections: tuple[str, ...] = _harvest(
+        DEFAULT, "kinds of projection, or none: " + ", ".join(PROJECTIONS), choices=PROJECTIONS
+    )
     projection_sides: tuple[str, ...] = _harvest(("max",), "sides whose examples are projected", choices=SIDES)
     evidence: int = _harvest(3, "examples a neuron whose pictures are put to the test", low=0, high=1000)
     map_layers: tuple[str, ...] = _analyse((), "layers whose responses are mapped by PCA")
@@ -138,10 +150,13 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"--decoders {settings.decoders}: with --decode gpu each worker decodes by itself")
     for name in ("mean", "std"):
         value = getattr(settings, name)
-        if value is not None and len(value) != 3:
-            raise SettingsError(f"--{name} {value}: expected three numbers, one a channel (R,G,B)")
+        wanted = settings.channels or 3
+        if value is not None and len(value) not in (wanted, 1 if settings.channels is None else wanted):
+            raise SettingsError(f"--{name} {value}: expected {wanted} numbers, one a channel")
     if settings.std is not None and min(settings.std) <= 0:
         raise SettingsError(f"--std {settings.std}: expected numbers above 0")
+    if settings.channels == 2:
+        raise SettingsError("--channels 2: expected 3, or 1 for grey")
     if settings.chunk_size != "auto" and int(settings.chunk_size) % settings.batch_size:
         raise SettingsError(
             f"--chunk-size {settings.chunk_size}: expected a multiple of --batch-size {settings.batch_size}"

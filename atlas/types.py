@@ -7,8 +7,6 @@ from typing import Literal, NamedTuple
 
 Side = Literal["max", "min", "spread"]
 SIDES: tuple[Side, ...] = ("max", "min", "spread")
-PROJECTIONS: tuple[str, ...] = ("deconvnet", "guided", "gradient")
-"""Kinds of projection that can be asked for; each is a row of `atlas.explain.rules.RULES`."""
 
 
 class Neuron(NamedTuple):

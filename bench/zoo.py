@@ -165,9 +165,10 @@ def line(row: Row) -> str:
     for why in row.left_out.values():
         whys[why] = whys.get(why, 0) + 1
     reasons = "; ".join(f"{count}: {why}" for why, count in whys.items())
+    again = "" if row.difference is None else f"{row.difference:.0e}"
     return (
         f"| {row.name} | {row.side} | {row.listed} of {row.there} | {row.exact} | {row.gated} | {row.whole} | "
-        f"{row.tokens or ''} | {row.unplaced or ''} | {reasons} | {'' if row.difference is None else f'{row.difference:.0e}'} | {row.seconds:.1f} |"
+        f"{row.tokens or ''} | {row.unplaced or ''} | {reasons} | {again} | {row.seconds:.1f} |"
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import ImageError, SettingsError
 from atlas.images.manifest import Manifest, read_images
+from atlas.network.sources import may_come_from_an_atlas
 from atlas.settings import OPERATIONAL, PLACES, RUNNING, Settings, from_mapping
 from atlas.store.sealed import Sealed
 
@@ -29,9 +30,8 @@ class NotGivenError(SettingsError):
 
 
 def is_public(network: str) -> bool:
-    """Whether a name says nothing of this machine: one of torchvision, or of timm without a place to load from."""
-    kind, mark, name = network.rpartition(":")
-    return not mark or (kind == "timm" and "/" not in name)
+    """Whether a name says nothing of this machine: one of torchvision, or of timm without a folder to load from."""
+    return may_come_from_an_atlas(network)
 
 
 def settings_for(

@@ -109,30 +109,39 @@ def atlas_layers(opened: Atlas) -> str:
 
 
 def network_layers(name: str, crop: int | None) -> str:
-    """Layers of a network that needs no weights to be looked at."""
+    """Layers of a network that needs no weights to be looked at, and what cannot be recorded, with the cure."""
     from atlas.network import layers, load
     from atlas.network.graph import trace
 
     module = load.bare(name)
-    side = crop or load.default_preprocessing(None if ":" in name else name).crop
-    found = layers.layers_of(trace(module, layers.example(module, side, side)))
+    preprocessing = load.default_preprocessing(name)
+    side = crop or preprocessing.crop
+    graph = trace(module, layers.example(module, side, side, preprocessing.channels))
+    found, left_out = layers.layers_of(graph), layers.impossible_layers(graph)
     rows = []
     for layer in found:
         f = layer.field
         rows.append(
             {
                 **{n: getattr(layer, n) for n in ("kind", "channels", "height", "width", "rectified")},
+                **{n: getattr(layer, n) for n in ("prefix_tokens", "normalised", "why")},
                 "layer": layer.name,
                 "global_field": f.global_field,
                 "gated": f.gated,
                 "field": {w: {"y": getattr(f.y, w), "x": getattr(f.x, w)} for w in ("size", "stride", "start")},
             }
         )
-    return _layers(rows)
+    lines = [_layers(rows)]
+    names = [layer.name for layer in found] + list(left_out)
+    lines += [f"left out: {wrong}: {why}" for wrong, why in left_out.items()]
+    whole = [layer.name for layer in found if layer.field.global_field and not layer.field.gated]
+    if whole:
+        lines.append(f"without those that see the whole input: --exclude '{','.join(layers.wildcards(whole, names))}'")
+    return "\n".join(lines)
 
 
 def _layers(rows: list[dict[str, Any]]) -> str:
-    header = ("layer", "kind", "channels", "map", "field", "stride", "start", "rectified")
+    header = ("layer", "kind", "channels", "map", "field", "stride", "start", "rectified", "batch norm", "why")
     return table(
         header,
         [
@@ -140,15 +149,24 @@ def _layers(rows: list[dict[str, Any]]) -> str:
                 row["layer"],
                 row["kind"],
                 row["channels"],
-                f"{row['height']} x {row['width']}",
-                "whole input" if row["global_field"] and not row["gated"] else _pair(row["field"]["size"], " x "),
+                f"{row['height']} x {row['width']}" + (f" + {row['prefix_tokens']}" if row["prefix_tokens"] else ""),
+                _seen(row),
                 _pair(row["field"]["stride"]),
                 _pair(row["field"]["start"]),
                 "yes" if row["rectified"] else "no",
+                row["normalised"] or "",
+                row.get("why") or "",
             )
             for row in rows
         ],
     )
+
+
+def _seen(row: dict[str, Any]) -> str:
+    """The field in pixels; with a gate that sees more, so marked."""
+    if row["global_field"] and not row["gated"]:
+        return "whole input"
+    return _pair(row["field"]["size"], " x ") + (", gated" if row["gated"] else "")
 
 
 def _pair(value: dict[str, int], between: str = ", ") -> str:

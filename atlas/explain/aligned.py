@@ -170,7 +170,7 @@ class Images:
     def cut(self, wanted: Sequence[tuple[int, Crop]], rows: int) -> Tensor:
         """Crops of one shape, normalised, (rows, 3, h, w); missing rows are filled with the first."""
         first = wanted[0][1]
-        out = np.empty((rows, first.height, first.width, 3), self.pixels.dtype)
+        out = np.empty((rows, first.height, first.width, self.pixels.shape[3]), self.pixels.dtype)
         for row, (image, crop) in enumerate(wanted):
             out[row] = self.pixels[image, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
         out[len(wanted) :] = out[0]

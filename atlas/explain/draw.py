@@ -83,13 +83,15 @@ FORMATS: dict[str, Encoder] = {"lossless": encoded, "compact": compact}
 def signed(values: NDArray[Any], size: Size, encode: Encoder = encoded) -> Drawn | None:
     """A map (3, h, w) as an RGB picture of `size` (width, height): 127.5 + 127.5 · v / scale, clipped, rounded to even.
 
+    A map (1, h, w), of a network of grey images, is drawn in grey.
+
     None where the map is 0 everywhere: there is nothing to show.
     """
     scale = robust_scale(values)
     if not scale:
         return None
     pixels = np.rint(127.5 + 127.5 * (np.clip(values, -scale, scale) / scale)).astype(np.uint8)
-    return Drawn(encode(pixels.transpose(1, 2, 0), size), scale)
+    return Drawn(encode(np.broadcast_to(pixels.transpose(1, 2, 0), (*pixels.shape[1:], 3)), size), scale)
 
 
 def magnitude(values: NDArray[Any], size: Size, encode: Encoder = encoded) -> Drawn | None:

@@ -59,12 +59,14 @@ class Filters:
     depth: int
 
 
-def filter_rows(module: nn.Module, layers: Sequence[Layer], pack: PackWriter, longest: int, crop: int) -> pa.Table:
+def filter_rows(
+    module: nn.Module, layers: Sequence[Layer], pack: PackWriter, longest: int, crop: int, channels: int = 3
+) -> pa.Table:
     """The rows of the table `filters`; their pictures go into `pack`, `longest` pixels on the longer side.
 
-    `crop`: side of the network's input. The network is left as it was.
+    `crop`: side of the network's input, of `channels`. The network is left as it was.
     """
-    graph = trace(module, example(module, crop, crop))
+    graph = trace(module, example(module, crop, crop, channels))
     rows: list[dict[str, object]] = []
     first: set[str] = set()
     for layer, filters in find_filters(graph, layers):

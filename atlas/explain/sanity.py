@@ -70,7 +70,9 @@ def read_inputs(
     """Numbers and network inputs (M, H, W, 3) of images, given as files by image_id. Raises `ImageError`."""
     ids = sorted(bodies)
     inputs = [decode.to_input(decode.decode(bodies[image_id]), preprocessing) for image_id in ids]
-    return ids, np.stack(inputs) if inputs else np.zeros((0, preprocessing.crop, preprocessing.crop, 3), np.uint8)
+    return ids, np.stack(inputs) if inputs else np.zeros(
+        (0, preprocessing.crop, preprocessing.crop, preprocessing.channels), np.uint8
+    )
 
 
 def sanity_rows(

@@ -16,10 +16,12 @@ from atlas.explain.aligned import Images
 from atlas.explain.backward import Example, Projected, project_examples
 from atlas.explain.crops import picture_shape
 from atlas.explain.draw import Drawn
+from atlas.explain.kinds import BY_NAME
 from atlas.explain.prepared import Prepared, prepare
 from atlas.harvest.examples import Found
 from atlas.store.pictures import PackWriter, missing
 
+_DRAW = {"signed": draw.signed, "magnitude": draw.magnitude}
 MAX = "gradient_max"
 """Simonyan's map, drawn beside `gradient`."""
 _AHEAD = 64
@@ -71,7 +73,8 @@ def project_found(
         if number not in known:
             known[number] = prepare(module, layer, images, settings.kinds)
         where, kinds = known[number].crops, known[number].kinds(settings.kinds)
-        _refuse(found, of_layer, known[number].refused, [kind for kind in settings.kinds if kind not in kinds])
+        for kind in settings.kinds:
+            _refuse(found, of_layer, known[number].why_not(kind), shown([kind]) if kind not in kinds else ())
         examples = [_example(found, row) for row in of_layer.tolist()]
         projected = project_examples(module, layer, where, images, examples, kinds, settings.batch_size)
         marked: dict[int, masking.Marked] = {}
@@ -128,10 +131,7 @@ def _drawn(
 
 
 def _encode(each: Projected, shape: tuple[int, int], shown: Sequence[str]) -> dict[str, Drawn | None]:
-    return {
-        kind: draw.magnitude(each.maps["gradient"], shape) if kind == MAX else draw.signed(each.maps[kind], shape)
-        for kind in shown
-    }
+    return {kind: _DRAW[BY_NAME[kind].scale](each.maps[BY_NAME[kind].beside or kind], shape) for kind in shown}
 
 
 def _stored(pack: PackWriter, member: str, drawn: Drawn | None, sign: int) -> dict[str, object]:

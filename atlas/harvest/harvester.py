@@ -83,8 +83,7 @@ class Harvester:
     _found: Found | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        mean = [round(255 * value) for value in self.preprocessing.mean]
-        self.fill = (mean[0], mean[1], mean[2])
+        self.fill = self.preprocessing.fill
 
     @property
     def done(self) -> int:
@@ -115,7 +114,7 @@ class Harvester:
         """Finds every example's position and cuts its crop; keeps what the network saw (images, H, W, 3)."""
         count, crop = len(rows), self.preprocessing.crop
         placements = [Placement(1, 1, 0, 0)] * count
-        pixels = np.zeros((count, crop, crop, 3), np.uint8)
+        pixels = np.zeros((count, crop, crop, self.preprocessing.channels), np.uint8)
         frames: list[Picture] = [{}] * count
         for group in self._groups(rows, pool):
             for row, image in zip(group.rows, group.images, strict=True):

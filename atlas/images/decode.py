@@ -96,9 +96,11 @@ class Preprocessing:
         return replace(self, mean=mean, std=std, channels=channels)
 
     @property
-    def fill(self) -> tuple[int, ...]:
-        """The mean colour, 0 to 255, a value a channel."""
-        return tuple(round(255 * value) for value in self.mean)
+    def fill(self) -> tuple[int, int, int]:
+        """The mean colour, 0 to 255: what stands where there is no image. Of grey, three times the same."""
+        red, *others = (round(255 * value) for value in self.mean)
+        green, blue = others or (red, red)
+        return red, green, blue
 
 
 def decode(body: bytes) -> Image.Image:
@@ -245,7 +247,7 @@ def to_input(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uin
     if pixels.shape == (crop, crop, p.channels):
         return pixels
     padded = np.zeros((crop, crop, p.channels), np.uint8)
-    padded[:] = p.fill if p.crop_mode == "border" else 0
+    padded[:] = p.fill[: p.channels] if p.crop_mode == "border" else 0
     y, x = max(-top, 0), max(-left, 0)
     padded[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
     return padded

@@ -40,8 +40,9 @@ Vector = npt.NDArray[np.float32]
 def measure(pixels: Pixels, width: int, height: int) -> Vector:
     """The properties of one image, in the order of `NAMES`.
 
-    `pixels`: (H, W, 3) uint8, as the network sees the image; `width`, `height`: of the image as stored.
+    `pixels`: (H, W, 3) uint8, or grey (H, W, 1), as the network sees the image; `width`, `height`: of it as stored.
     """
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     moments, covariance = _colour(pixels)
     luma = _luma(pixels)  # (H, W) int32, 0 to 65,280
     variance = max(float(_LUMA @ covariance @ _LUMA), 0.0) / 256**2

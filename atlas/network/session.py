@@ -50,8 +50,7 @@ class Session:
     @property
     def fill(self) -> tuple[int, int, int]:
         """The mean colour of the data, 0 to 255: what stands where there is no image."""
-        red, green, blue = (round(255 * value) for value in self.preprocessing.mean)
-        return red, green, blue
+        return self.preprocessing.fill
 
     def layer(self, name: str) -> Layer:
         """A layer by its name."""

@@ -47,10 +47,12 @@ def plan_network(settings: Settings) -> NetworkPlan:
     """Loads the network and finds its layers. Raises `InputError`."""
     if not settings.address:  # on a cluster the workers find out
         nvjpeg.check(settings.device, settings.decode)
-    source = load.fetch(settings.network, settings.weights)
+    ask = load.Ask(settings.channels, settings.output)
+    source = load.fetch(settings.network, settings.weights, ask)
     loaded = load.build(source)
     preprocessing = resolve_preprocessing(settings, loaded.preprocessing)
-    graph = trace(loaded.module, layers.example(loaded.module, preprocessing.crop, preprocessing.crop))
+    crop = preprocessing.crop
+    graph = trace(loaded.module, layers.example(loaded.module, crop, crop, preprocessing.channels))
     chosen = layers.layers_of(graph, settings.layers, settings.exclude)
     code = layers.code_source(graph, settings.code_layer)
     for name in settings.map_layers:
@@ -68,7 +70,7 @@ def resolve_preprocessing(settings: Settings, default: Preprocessing) -> Preproc
     """The network's own preprocessing where the settings say nothing."""
     given = {
         name: getattr(settings, name)
-        for name in ("resize", "crop", "mean", "std", "interpolation")
+        for name in ("resize", "crop", "mean", "std", "interpolation", "crop_mode")
         if getattr(settings, name) is not None
     }
     return replace(default, **given)

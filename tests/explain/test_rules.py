@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from atlas.errors import NetworkError
 from atlas.explain.backward import as_in_a_run, project
+from atlas.explain.kinds import DEFAULT
 from atlas.explain.rules import RULES, Rules
-from atlas.types import PROJECTIONS
 from tests.drawing import KINDS, Formed, layer_of, picture, relative
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -331,7 +331,7 @@ def test_a_network_that_writes_into_its_input_or_runs_without_gradients() -> Non
 
 
 def test_rules_are_the_kinds_that_can_be_asked_for() -> None:
-    assert tuple(RULES) == PROJECTIONS
+    assert tuple(RULES) == DEFAULT
     assert all(rule.name == name and rule.source for name, rule in RULES.items())
 
 
