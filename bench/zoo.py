@@ -32,7 +32,7 @@ from atlas.network.sources.of_torchvision import import_torchvision
 from atlas.types import Layer
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "networks.md"
-AGAIN = 12
+AGAIN = 4
 """Layers of a network whose responses are found again."""
 LARGE = 60_000_000
 """Parameters from which a network is looked at by its shapes alone."""
