@@ -150,9 +150,9 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"--decoders {settings.decoders}: with --decode gpu each worker decodes by itself")
     for name in ("mean", "std"):
         value = getattr(settings, name)
-        wanted = settings.channels or 3
-        if value is not None and len(value) not in (wanted, 1 if settings.channels is None else wanted):
-            raise SettingsError(f"--{name} {value}: expected {wanted} numbers, one a channel")
+        if value is not None and len(value) != (settings.channels or 3):
+            expected = "one number" if settings.channels == 1 else "three numbers, one a channel (R,G,B)"
+            raise SettingsError(f"--{name} {value}: expected {expected}")
     if settings.std is not None and min(settings.std) <= 0:
         raise SettingsError(f"--std {settings.std}: expected numbers above 0")
     if settings.channels == 2:
