@@ -95,7 +95,10 @@ def made(name: str) -> tuple[nn.Module, int, int]:
         models = import_torchvision().models
         extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         make = partial(models.get_model_builder(name), weights=None, **extra)
-        with torch.device("meta"):
+        try:
+            with torch.device("meta"):
+                shapes = make()
+        except NotImplementedError:  # some draw their weights in a way that needs values
             shapes = make()
         large = sum(p.numel() for p in shapes.parameters()) > LARGE
         return shapes if large else make(), 299 if name == "inception_v3" else 224, 3
