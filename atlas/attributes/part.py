@@ -10,7 +10,8 @@ import pyarrow as pa
 from atlas.attributes.curves import curves
 from atlas.attributes.differences import differences
 from atlas.attributes.settings import AttributesSettings
-from atlas.attributes.values import Judged, judged
+from atlas.attributes.values import ALL, Judged, judged
+from atlas.images import properties
 from atlas.tables import attributes as tables
 
 
@@ -26,6 +27,18 @@ def make(
             "class_differences": differences(found),
             "answers": _answers(found),
         }
+
+
+def measured(sample: bytes) -> pa.Table:
+    """The properties that the scan measured of the images of the response sample: image_id and a column a property.
+
+    `sample`: what `state/sample.safetensors` of an atlas holds.
+    """
+    import safetensors.numpy
+
+    held = safetensors.numpy.load(sample)
+    columns = dict(zip(properties.NAMES, held["properties"].T, strict=True))
+    return pa.table({"image_id": held["image_id"]} | columns)
 
 
 def _answers(found: Judged) -> pa.Table:
@@ -48,6 +61,18 @@ def hardest(accuracy: pa.Table, attributes: pa.Table, most: int = 2) -> list[str
         worst, best = min(bins, key=lambda b: b[which]), max(bins, key=lambda b: b[which])
         found.append(f"{row['attribute']} {_where(worst)} ({worst[which]:.0%}; {_where(best)}: {best[which]:.0%})")
     return found
+
+
+def people(accuracy: pa.Table) -> str | None:
+    """Both accuracies on the images that people answered, in words; None where they answered nothing."""
+    rows = [row for row in accuracy.to_pylist() if row["attribute"] == ALL and row["answered"]]
+    if not rows:
+        return None
+    [row] = rows
+    return (
+        f"{row['human_top1']:.1%} of {row['answered']:,} images, the network {row['answered_top1']:.1%}; "
+        f"they agree on {row['agreement']:.1%}"
+    )
 
 
 def _where(row: dict[str, object]) -> str:

@@ -14,7 +14,9 @@ class AttributesSettings:
     """Options of `add attributes`."""
 
     table: str | None = option(
-        None, "a Parquet, CSV or TSV file: column key (and source), and one column an attribute of images"
+        None,
+        "a Parquet, CSV or TSV file: column key (and source), and one column an attribute of images",
+        contents="file",
     )
     human: str | None = option(
         None, "column of --table that holds people's answers, by name or number of the class; they stand beside the "

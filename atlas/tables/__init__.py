@@ -5,7 +5,19 @@ To add a table, write it down in the file of its family (or in a file of its own
 
 from __future__ import annotations
 
-from atlas.tables import codes, compare, examples, images, network, neurons, occlusion, relations, visualizations, words
+from atlas.tables import (
+    attributes,
+    codes,
+    compare,
+    examples,
+    images,
+    network,
+    neurons,
+    occlusion,
+    relations,
+    visualizations,
+    words,
+)
 from atlas.tables.registry import Reference, Rule, Table
 
 TABLES: tuple[Table, ...] = (
@@ -36,6 +48,10 @@ TABLES: tuple[Table, ...] = (
     compare.MOVED,
     compare.CLASS_CHANGES,
     compare.TRUST_CHANGES,
+    attributes.ACCURACY,
+    attributes.ATTRIBUTES,
+    attributes.DIFFERENCES,
+    attributes.ANSWERS,
 )
 
 BY_NAME = {table.name: table for table in TABLES}

@@ -99,6 +99,10 @@ STAGES: tuple[Stage, ...] = (
         "compare", "this atlas beside another one, or a table of answers, over shared images", "jobs.stages.compare",
         "steps", part=True, options="atlas.compare.settings:CompareSettings", several=True,
     ),
+    Stage(
+        "attributes", "accuracy and loss as a function of what images are like", "jobs.stages.attributes", "tables",
+        part=True, options="atlas.attributes.settings:AttributesSettings",
+    ),
 )  # fmt: skip
 """The stages of `build`, in their order, and after them the parts."""
 
