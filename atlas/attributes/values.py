@@ -186,16 +186,19 @@ def _answer(connection: duckdb.DuckDBPyConnection, path: str, human: str, classe
     )
     connection.register("class_names", names)
     connection.execute(
-        "CREATE TEMP TABLE answers AS SELECT name, min(number)::INTEGER AS number FROM class_names GROUP BY name"
+        "CREATE TEMP TABLE answers AS SELECT name, min(number)::INTEGER AS number FROM class_names WHERE name <> '' "
+        "GROUP BY name"
     )
-    number = f"try_cast({own} AS INTEGER)"
+    number = f"CASE WHEN try_cast({own} AS INTEGER) BETWEEN 0 AND {len(classes) - 1} THEN {own}::INTEGER END"
     meant = f"coalesce((SELECT number FROM answers WHERE name = {own}::VARCHAR), {number})"
     unknown = _one(
         connection,
         f"SELECT {own}::VARCHAR FROM named WHERE {own} IS NOT NULL AND {meant} IS NULL ORDER BY 1 LIMIT 1",
     )
     if unknown:
-        raise InputError(f"--human {human}: {unknown[0]!r} in {path} is no class; expected its name or its number")
+        raise InputError(
+            f"--human {human}: {unknown[0]!r} in {path} is no class; expected a name, or 0 to {len(classes) - 1}"
+        )
     return meant
 
 

@@ -59,7 +59,7 @@ def _class_names(atlas: Sealed, options: AttributesSettings) -> list[str]:
         return []
     named = atlas.table("images", ["class_id", "class_name"]).drop_null()
     pairs = dict(zip(named.column("class_id").to_pylist(), named.column("class_name").to_pylist(), strict=True))
-    return [pairs.get(number, "") for number in range(max(pairs, default=-1) + 1)]
+    return [pairs.get(number, "") for number in range(int(atlas.about["counts"]["classes"]))]
 
 
 def finish(job: Job) -> None:
