@@ -60,7 +60,7 @@ def test_from_the_command_to_the_pages_figures(
     assert part.about["summary"]["people:"].startswith("100.0% of 140 images, the network ")
     capsys.readouterr()
     assert cli.main(["info", str(base)]) == 0
-    assert "part         attributes: attributes 13, significant " in capsys.readouterr().out
+    assert "part         attributes: attributes 12, significant " in capsys.readouterr().out
     assert cli.main(["verify", str(base)]) == 0
     found = atlas.open(str(base)).query("SELECT count(*) FROM attributes.accuracy WHERE attribute = 'size'").fetchall()
     assert found == [(10,)]
