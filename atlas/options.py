@@ -33,7 +33,8 @@ def option(
 ) -> Any:
     """A field: its default (MISSING where it must be given) and all that is said of it.
 
-    `low`, `high`: range of a number, or of each number of a list. `choices`: what a text, or each of a list, may be.
+    `low`, `high`: range of a number, or of each number of a list. `choices`: what a text, or each of a list, may be; a
+    list of them may be "none".
     `auto`: a text that is "auto" or a whole number of that range. `several`: a list whose texts may hold commas.
     `operational`: it never changes what is made, only how. `stage`: the stage that it is about. `name`: its name for
     people, where that is a keyword of Python. `contents`: "file", "atlas" or "either", where the value says where one
@@ -111,6 +112,8 @@ def _typed(option: Field[Any], value: Any) -> Any:
     if value is None and kind.endswith("| None"):
         return None
     if kind.startswith("tuple"):
+        if value == "none" and option.metadata["choices"]:
+            return ()
         if isinstance(value, str):
             several = option.metadata["several"]
             value = [value] if several else [part.strip() for part in value.split(",") if part.strip()]

@@ -65,6 +65,9 @@ class Settings:
     )
     decode: str = _images("cpu", "cpu (Pillow), or gpu (nvJPEG, for JPEG images where CUDA is)", choices=("cpu", "gpu"))
     k: int = _scan(9, "examples a neuron and side", low=1, high=1000)
+    neurons: str = _harvest(
+        "all", "all, or how many of each layer have examples and pictures; the rest keep their numbers"
+    )
     sides: tuple[str, ...] = _scan(SIDES, "max, min, spread", choices=SIDES)
     sample: int = _scan(4096, "images of the response sample", low=10, high=1_000_000)
     thumbnails: int = _scan(128, "longest side of a thumbnail; 0 for none", low=0, high=1024)
@@ -82,6 +85,11 @@ class Settings:
     picture_size: int = _harvest(224, "longest side of a crop and of a projection", low=8, high=4096)
     projections: tuple[str, ...] = _harvest(
         DEFAULT, "kinds of projection, or none: " + ", ".join(PROJECTIONS), choices=PROJECTIONS
+    )
+    projection_format: str = _harvest(
+        "lossless",
+        "lossless, or compact: at least 35 dB, in less than half the bytes",
+        choices=("lossless", "compact"),
     )
     projection_sides: tuple[str, ...] = _harvest(("max",), "sides whose examples are projected", choices=SIDES)
     evidence: int = _harvest(3, "examples a neuron whose pictures are put to the test", low=0, high=1000)
@@ -110,6 +118,11 @@ class Settings:
     def __post_init__(self) -> None:
         options.check(self)
         _check(self)
+
+    @property
+    def neurons_a_layer(self) -> int | None:
+        """How many neurons of each layer have examples; None for all."""
+        return None if self.neurons == "all" else int(self.neurons)
 
     def identity(self) -> dict[str, Any]:
         """The settings that the contents of an atlas depend on, as plain JSON values."""
@@ -146,6 +159,9 @@ def from_mapping(values: Mapping[str, Any]) -> Settings:
 
 def _check(settings: Settings) -> None:
     """What one option says of another."""
+    asked = settings.neurons
+    if asked != "all" and not (asked.isascii() and asked.isdigit() and 1 <= int(asked) <= 1_000_000):
+        raise SettingsError(f"--neurons {asked}: expected all, or a number from 1 to 1000000")
     if settings.decode == "gpu" and settings.decoders not in ("auto", "0"):
         raise SettingsError(f"--decoders {settings.decoders}: with --decode gpu each worker decodes by itself")
     for name in ("mean", "std"):

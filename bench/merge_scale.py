@@ -179,7 +179,11 @@ def main() -> None:
             f"peak {peak():.2f} GB"
         )
         begin = time.perf_counter()
-        rows = len(neuron_rows(gathered.fold, layers, ("max", "min"), gathered.references))
+        rows = len(
+            neuron_rows(
+                gathered.fold, layers, ("max", "min"), gathered.references, np.ones(gathered.fold.neurons, bool)
+            )
+        )
         count = sum(len(table) for table in class_rows(gathered.fold, layers))
         print(
             f"{rows} rows of neurons and {count} of classes {time.perf_counter() - begin:.1f} s; peak {peak():.2f} GB"

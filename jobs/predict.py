@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from atlas.arrays import Flags
 from atlas.explain import sanity
 from atlas.harvest import harvester as harvested
 from atlas.images.manifest import Manifest, read_images
@@ -159,9 +160,10 @@ def _todo(plan: Plan, fold: Fold, first: Partial) -> tuple[Todo, pa.Table]:
     nothing = np.zeros(plan.network.neurons, np.float32)
     references = References(nothing, nothing)
     tables = [winning.winners_of(fold, settings.sides, references)]
-    strongest = _full(fold, settings, plan.data.count)
+    asked = plan.asked
+    strongest = _full(fold, settings, plan.data.count, asked)
     sample = min(settings.sample, plan.data.count)
-    spread = plan.network.neurons * min(winning.SPREAD, sample) if "spread" in settings.sides else 0
+    spread = int(asked.sum()) * min(winning.SPREAD, sample) if "spread" in settings.sides else 0
     if spread:
         start = 0
         for layer in plan.network.layers:
@@ -183,15 +185,16 @@ def _todo(plan: Plan, fold: Fold, first: Partial) -> tuple[Todo, pa.Table]:
         examples=strongest + spread,
         harvest_images=distinct(plan.data.count, strongest, spread, sample),
     )
-    return todo, pa.concat_tables(tables)
+    winners = pa.concat_tables(tables)
+    return todo, winners.filter(pa.array(asked[winners.column("neuron").to_numpy()]))
 
 
-def _full(fold: Fold, settings: Settings, count: int) -> int:
-    """Examples of sides max and min, less those of neurons whose responses were all equal."""
+def _full(fold: Fold, settings: Settings, count: int, asked: Flags) -> int:
+    """Examples of sides max and min of the neurons asked for, less those of neurons whose responses were all equal."""
     m = fold.moments
     k = min(settings.k, count)
-    high = int((m.max_high != m.max_low).sum()) if "max" in settings.sides else 0
-    low = int((m.min_high != m.min_low).sum()) if "min" in settings.sides else 0
+    high = int((asked & (m.max_high != m.max_low)).sum()) if "max" in settings.sides else 0
+    low = int((asked & (m.min_high != m.min_low)).sum()) if "min" in settings.sides else 0
     return k * (high + low)
 
 

@@ -9,6 +9,10 @@ from typing import TextIO
 
 EVERY = 5.0
 """Seconds between plain lines."""
+SURE_AFTER = 15.0
+"""Seconds after which what is done so far says how long the rest will take,"""
+SURE_SHARE = 0.05
+"""or the share of it that must be done: a first chunk pays for loading, compiling and warming up."""
 
 
 def duration(seconds: float) -> str:
@@ -22,7 +26,11 @@ def duration(seconds: float) -> str:
 
 @dataclass
 class Progress:
-    """Progress of one stage: `done` of `total` things, some of them done before this run began."""
+    """Progress of one stage: `done` of `total` things, some of them done before this run began.
+
+    What was shown is never taken back: where a worker is lost with half a chunk, the line stands still until that work
+    is made up for.
+    """
 
     stage: str
     total: int
@@ -32,6 +40,7 @@ class Progress:
     _start: float = field(default_factory=time.monotonic)
     _last: float = 0.0
     _last_text: str = ""
+    _most: int = 0
 
     def show(self, done: int, extra: str = "", *, final: bool = False) -> None:
         """Shows `done` (with those done before); between plain lines at least `EVERY` seconds pass."""
@@ -40,7 +49,8 @@ class Progress:
         if not final and now - self._last < (0.2 if terminal else EVERY):
             return
         self._last = now
-        text = self._text(done, now - self._start, extra)
+        self._most = max(self._most, done)
+        text = self._text(self._most, now - self._start, extra)
         if text == self._last_text and not final:
             return
         self._last_text = text
@@ -55,7 +65,9 @@ class Progress:
         rate = fresh / seconds if seconds > 0 else 0.0
         parts = [f"{self.stage}: {done:,} of {self.total:,} {self.noun}"]
         if rate > 0 and done < self.total:
-            parts += [f"{rate:,.1f} {self.noun}/s", f"{duration((self.total - done) / rate)} left"]
+            parts.append(f"{rate:,.1f} {self.noun}/s")
+            if seconds >= SURE_AFTER or fresh >= SURE_SHARE * (self.total - self.before):
+                parts.append(f"{duration((self.total - done) / rate)} left")
         elif done >= self.total:
             parts += [f"{duration(seconds)}"] + ([f"{rate:,.1f} {self.noun}/s"] if rate > 0 else [])
         return " · ".join([*parts, extra] if extra else parts)

@@ -71,7 +71,9 @@ class Work:
         """Does a chunk of a stage and commits it."""
         self.watch = lambda: 0
         with _memory(self.plan) if self.plan.found_network is not None else nullcontext():
-            return Outcome(chunk, stage.load().work(self, chunk, given))
+            outcome = Outcome(chunk, stage.load().work(self, chunk, given))
+        self.watch = lambda: 0  # the driver counts the whole chunk from here on
+        return outcome
 
     def done(self) -> int:
         """How much of the chunk at hand is done, in the stage's own noun."""

@@ -29,6 +29,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from atlas.arrays import Flags
 from atlas.explain import draw, kernels
 from atlas.explain.crops import picture_shape
 from atlas.network.candidates import find_candidates
@@ -60,11 +61,18 @@ class Filters:
 
 
 def filter_rows(
-    module: nn.Module, layers: Sequence[Layer], pack: PackWriter, longest: int, crop: int, channels: int = 3
+    module: nn.Module,
+    layers: Sequence[Layer],
+    pack: PackWriter,
+    longest: int,
+    crop: int,
+    channels: int = 3,
+    asked: Flags | None = None,
 ) -> pa.Table:
     """The rows of the table `filters`; their pictures go into `pack`, `longest` pixels on the longer side.
 
-    `crop`: side of the network's input, of `channels`. The network is left as it was.
+    `crop`: side of the network's input, of `channels`. `asked`: which neurons, of one layer; None for all. The network
+    is left as it was.
     """
     graph = trace(module, example(module, crop, crop, channels))
     rows: list[dict[str, object]] = []
@@ -75,10 +83,12 @@ def filter_rows(
             first.add(layer.name)
         kind = WEIGHTS if filters.depth == 1 else COMBINATION
         for channel, values in enumerate(filters.values.numpy()):
-            rows.append(_row(layer, channel, kind, draw.signed(values, shape), pack))
+            if asked is None or asked[channel]:
+                rows.append(_row(layer, channel, kind, draw.signed(values, shape), pack))
     for layer, kernel in kernels.find_kernels(graph, [layer for layer in layers if layer.name not in first]):
         for channel, weights in enumerate(kernel):
-            rows.append(_row(layer, channel, KERNEL, kernels.drawn(weights, longest), pack))
+            if asked is None or asked[channel]:
+                rows.append(_row(layer, channel, KERNEL, kernels.drawn(weights, longest), pack))
     return pa.Table.from_pylist(rows, schema=FILTERS.columns)
 
 

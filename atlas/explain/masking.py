@@ -15,7 +15,7 @@ al.: one share of the pixels instead of the area under the curve over all, and t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from atlas.explain.aligned import Crop, Geometry, Images
-from atlas.explain.backward import Example, Projected, Responses, as_in_a_run, batches, rows_for
+from atlas.explain.backward import Example, Projected, Responses, as_in_a_run, batches, shared_rows
 from atlas.tables.columns import MEASURES
 from atlas.types import Layer
 
@@ -98,9 +98,12 @@ def mark(projected: Projected, example: Example, reference: float, height: int, 
 
 def test(
     module: nn.Module, layer: Layer, geometry: Geometry, images: Images, marked: Sequence[Marked], batch_size: int,
-    seed: int,
+    seed: int, on_done: Callable[[int], None] = lambda count: None,  # noqa: PT028
 ) -> list[dict[str, Evidence | None]]:  # fmt: skip
-    """For each of `marked` its evidence a kind (`MEASURES`); None where r is not above r₀ (side min: below)."""
+    """For each of `marked` its evidence a kind (`MEASURES`); None where r is not above r₀ (side min: below).
+
+    `on_done` is told of each few that are done how many they are.
+    """
     found: list[dict[str, Evidence | None]] = [{} for _ in marked]
     with as_in_a_run(module), Responses(module, layer) as responses:
         groups = batches(((i, m.example) for i, m in enumerate(marked)), geometry, batch_size)
@@ -111,6 +114,7 @@ def test(
                 found[index] = {
                     kind: _evidence(this.response, this.reference, each, example.sign) for kind, each in answers.items()
                 }
+            on_done(len(group))
     return found
 
 
@@ -132,9 +136,9 @@ def _answers(
     inputs = images.cut([(m.example.image, crop) for m, crop in group], len(group))  # (E, 3, h, w)
     variants = list(_variants(group, images.height, images.width, seed))
     answers: list[dict[str, list[float]]] = [{} for _ in group]
-    for start in range(0, len(variants), batch_size):
-        part = variants[start : start + batch_size]
-        count = rows_for(len(part), batch_size)
+    count = shared_rows(batch_size)
+    for start in range(0, len(variants), count):
+        part = variants[start : start + count]
         filled = part + [part[0]] * (count - len(part))
         rows = torch.tensor([row for row, _, _ in filled])
         seen = torch.from_numpy(np.stack([pixels for _, _, pixels in filled]))[:, None]  # (B, 1, h, w)

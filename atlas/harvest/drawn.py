@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
@@ -38,11 +39,20 @@ class ProjectionSettings:
     longest: int
     batch_size: int
     seed: int
+    format: str = "lossless"
+    """One of `draw.FORMATS`."""
 
     @property
     def shown(self) -> tuple[str, ...]:
         """The kinds of picture, in the order of their columns."""
         return shown(self.kinds)
+
+
+class Encoding(NamedTuple):
+    """How the pictures of a layer become bytes: width and height, and the encoder."""
+
+    size: draw.Size
+    encode: draw.Encoder
 
 
 def shown(kinds: Sequence[str]) -> tuple[str, ...]:
@@ -78,17 +88,21 @@ def project_found(
         examples = [_example(found, row) for row in of_layer.tolist()]
         projected = project_examples(module, layer, where, images, examples, kinds, settings.batch_size)
         marked: dict[int, masking.Marked] = {}
-        for each, pictures in _drawn(projected, picture_shape(layer.field, settings.longest), shown(kinds), pool):
-            found.done += 1
+        encoding = Encoding(picture_shape(layer.field, settings.longest), draw.FORMATS[settings.format])
+        for each, pictures in _drawn(projected, encoding, shown(kinds), pool):
             row = int(of_layer[each.index])
             example = examples[each.index]
             for kind, drawn in pictures.items():
-                found.explain(kind, row, _stored(pack, found.member(kind, row, draw.ENDING), drawn, example.sign))
+                found.explain(kind, row, _stored(pack, found.member(kind, row, _ending(drawn)), drawn, example.sign))
             if found.rank[row] < settings.evidence and sides[row] != "spread":  # a spread has no strongest
                 token = found.member("evidence", row, "mask")
                 reference = float(found.reference[row])
                 marked[row] = masking.mark(each, example, reference, images.height, images.width, token)
-        tested = masking.test(module, layer, where, images, list(marked.values()), settings.batch_size, settings.seed)
+            else:
+                found.done += 1
+        tested = masking.test(
+            module, layer, where, images, list(marked.values()), settings.batch_size, settings.seed, found.count
+        )
         for row, answer in zip(marked, tested, strict=True):
             found.evidence[row] = answer
 
@@ -117,12 +131,12 @@ def _example(found: Found, row: int) -> Example:
 
 
 def _drawn(
-    projected: Iterable[Projected], shape: tuple[int, int], shown: Sequence[str], pool: ThreadPoolExecutor
+    projected: Iterable[Projected], encoding: Encoding, shown: Sequence[str], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Projected, dict[str, Drawn | None]]]:
     """Each projected example with its pictures, encoded by the pool while the network goes on."""
     waiting: deque[tuple[Projected, Future[dict[str, Drawn | None]]]] = deque()
     for each in projected:
-        waiting.append((each, pool.submit(_encode, each, shape, shown)))
+        waiting.append((each, pool.submit(_encode, each, encoding, shown)))
         if len(waiting) > _AHEAD:
             first, future = waiting.popleft()
             yield first, future.result()
@@ -130,8 +144,12 @@ def _drawn(
         yield each, future.result()
 
 
-def _encode(each: Projected, shape: tuple[int, int], shown: Sequence[str]) -> dict[str, Drawn | None]:
-    return {kind: _DRAW[BY_NAME[kind].scale](each.maps[BY_NAME[kind].beside or kind], shape) for kind in shown}
+def _encode(each: Projected, encoding: Encoding, shown: Sequence[str]) -> dict[str, Drawn | None]:
+    return {kind: _DRAW[BY_NAME[kind].scale](each.maps[BY_NAME[kind].beside or kind], *encoding) for kind in shown}
+
+
+def _ending(drawn: Drawn | None) -> str:
+    return draw.ENDING if drawn is None else drawn.ending
 
 
 def _stored(pack: PackWriter, member: str, drawn: Drawn | None, sign: int) -> dict[str, object]:

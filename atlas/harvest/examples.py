@@ -44,7 +44,7 @@ class Found:
     evidence: dict[int, Mapping[str, Evidence | None]] = field(init=False, default_factory=dict)
     """By row, then by kind."""
     done: int = field(init=False, default=0)
-    """Examples that want no more pictures, for the progress line."""
+    """Examples that want no more pictures and no more tests, for the progress line."""
 
     def __post_init__(self) -> None:
         count = len(self.number)
@@ -53,6 +53,10 @@ class Found:
 
     def __len__(self) -> int:
         return len(self.number)
+
+    def count(self, more: int) -> None:
+        """So many examples more are done."""
+        self.done += more
 
     @property
     def driven(self) -> Flags:

@@ -106,6 +106,7 @@ class Harvester:
         crop = self.preprocessing.crop
         body = _serialised(found.table(placements, crop, crop), found.explained(), image_ids, frames)
         folder.put(layout.harvest_chunk(number), body)
+        self._found = None  # the next chunk begins at none
         return HarvestReport(number, len(rows), len(winners), time.perf_counter() - start, len(body))
 
     def _cut(

@@ -19,12 +19,18 @@ from atlas.tables.neurons import BIN, CLASSES, NEURONS, QUANTILE, QUANTILES, TOP
 from atlas.types import Layer
 
 TOP_CLASSES = 5
+NOT_ASKED = "not among the neurons of its layer that examples were asked of (--neurons)"
 AT_ONCE = 2048
 """Neurons whose class means are in memory at once; fixed, so that sums are made in one order."""
 
 
-def neuron_rows(fold: Fold, layers: Sequence[Layer], sides: Sequence[str], references: References) -> pa.Table:
-    """One row a neuron by the table `neurons`, without `vector`. Raises `JobError` where nothing was scanned."""
+def neuron_rows(
+    fold: Fold, layers: Sequence[Layer], sides: Sequence[str], references: References, asked: Flags
+) -> pa.Table:
+    """One row a neuron by the table `neurons`, without `vector`. `asked` (neurons,): those that may have examples.
+
+    Raises `JobError` where nothing was scanned.
+    """
     m = fold.moments
     if not m.images:
         raise JobError("no image could be used: all are in quarantine; see quarantine.parquet for the reasons")
@@ -46,8 +52,8 @@ def neuron_rows(fold: Fold, layers: Sequence[Layer], sides: Sequence[str], refer
         "reference_min": references.low,
         "map_mean": m.map_total / m.images,
         "dead": dead,
-        "why_max": _why("max", sides, m.max_high, m.max_low, m.images),
-        "why_min": _why("min", sides, m.min_high, m.min_low, m.images),
+        "why_max": _why("max", sides, m.max_high, m.max_low, m.images, asked),
+        "why_min": _why("min", sides, m.min_high, m.min_low, m.images, asked),
         "quantiles": quantiles,
         "histogram": histograms,
         "top_classes": _top_classes(fold, rectified),
@@ -58,10 +64,11 @@ def neuron_rows(fold: Fold, layers: Sequence[Layer], sides: Sequence[str], refer
     return pa.table([pa.array(columns[f.name], f.type) for f in NEURONS.columns], schema=NEURONS.columns)
 
 
-def _why(side: str, sides: Sequence[str], high: Floats, low: Floats, images: int) -> list[str | None]:
+def _why(side: str, sides: Sequence[str], high: Floats, low: Floats, images: int, asked: Flags) -> list[str | None]:
     if side not in sides:
         return [f"side {side} was not asked for"] * len(high)
-    return [f"all {images} responses are {h:.6g}" if h == lo else None for h, lo in zip(high, low, strict=True)]
+    same = [f"all {images} responses are {h:.6g}" if h == lo else None for h, lo in zip(high, low, strict=True)]
+    return [why if wanted else NOT_ASKED for why, wanted in zip(same, asked.tolist(), strict=True)]
 
 
 def _histograms(fold: Fold) -> tuple[pa.Array, pa.Array]:

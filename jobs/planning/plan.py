@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from atlas.arrays import Flags
 from atlas.images.manifest import Manifest
+from atlas.network.chosen import chosen
 from atlas.settings import PLACES, Settings
 from jobs.planning.data import DataPlan, plan_data
 from jobs.planning.network import NetworkPlan, plan_network
@@ -34,6 +36,15 @@ class Plan:
     def data(self) -> DataPlan:
         assert self.found_data is not None, "a stage whose `needs` name no images asks for them"
         return self.found_data
+
+    @property
+    def asked(self) -> Flags:
+        """Which neurons, counted over all layers, may have examples."""
+        return chosen(self.network.layers, self.settings.neurons_a_layer, self.settings.seed)
+
+    def asked_of(self, number: int) -> Flags:
+        """Which channels of layer `number` may have examples."""
+        return chosen([self.network.layers[number]], self.settings.neurons_a_layer, self.settings.seed)
 
     def identity(self) -> dict[str, Any]:
         """What makes two jobs the same one: everything its contents depend on, as plain JSON values."""

@@ -23,7 +23,7 @@ def finish(job: Job) -> None:
     """Writes codes.faiss, map, similar, near_misses and properties; completes neurons and examples."""
     plan, gathered = job.plan, job.gathered
     say("analyse: index, map, similar neurons")
-    neurons = neuron_rows(gathered.fold, plan.network.layers, plan.settings.sides, gathered.references)
+    neurons = neuron_rows(gathered.fold, plan.network.layers, plan.settings.sides, gathered.references, plan.asked)
     layers = list(plan.network.layers)
     job.analysed = stage.run(job.folder, plan.settings, layers, neurons, job.examples, gathered.properties)
 

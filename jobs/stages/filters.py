@@ -25,7 +25,7 @@ def work(worker: Work, chunk: int, given: int) -> None:
     with worker.result("filters", chunk) as result:
         result.rows["filters"] = filter_rows(
             session.module, [session.layers[given]], result.pack, worker.plan.settings.picture_size,
-            session.preprocessing.crop, session.preprocessing.channels,
+            session.preprocessing.crop, session.preprocessing.channels, worker.plan.asked_of(given),
         )  # fmt: skip
 
 

@@ -58,8 +58,8 @@ def cut(winners: pa.Table, chunk_size: int) -> Iterator[pa.Table]:
 def work(worker: Work, chunk: int, given: pa.Table) -> HarvestReport:
     """Harvests a chunk of winners and commits it."""
     harvester = worker.keep("harvester", lambda: harvester_of(worker))
-    worker.watch = lambda: harvester.done
     rows = worker.rows(given.column("image_id").to_pylist())
+    worker.watch = lambda: harvester.done
     return harvester.harvest(worker.folder, chunk, rows, given)
 
 
@@ -67,7 +67,7 @@ def harvester_of(worker: Work) -> Harvester:
     """The harvester of a worker's network."""
     s, session = worker.plan.settings, worker.session
     projections = ProjectionSettings(
-        s.projections, s.projection_sides, s.evidence, s.picture_size, s.batch_size, s.seed
+        s.projections, s.projection_sides, s.evidence, s.picture_size, s.batch_size, s.seed, s.projection_format
     )
     settings = HarvestSettings(s.batch_size, s.picture_size, worker.decode_threads, projections)
     return Harvester(

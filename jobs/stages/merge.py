@@ -46,7 +46,8 @@ def finish(job: Job) -> None:
     parquet.write_batches(folder, layout.table("classes"), CLASSES.columns, by_class)
     references = gathered.references
     spread = spread_winners(folder, plan.network.layers, references) if "spread" in settings.sides else []
-    job.winners = pa.concat_tables([winners_of(gathered.fold, settings.sides, references), *spread])
+    winners = pa.concat_tables([winners_of(gathered.fold, settings.sides, references), *spread])
+    job.winners = winners.filter(pa.array(plan.asked[winners.column("neuron").to_numpy()]))
     job.gathered = gathered
 
 

@@ -25,6 +25,7 @@ def chunks(job: Job) -> Sequence[Chunk]:
 def work(worker: Work, chunk: int, given: Any) -> Report:
     """Scans a chunk and commits it."""
     scanner = worker.keep("scanner", lambda: scanner_of(worker))
+    scanner.done = 0  # what it did of the chunk before is counted already
     worker.watch = lambda: scanner.done
     return scanner.scan(worker.folder, chunk, worker.chunk_rows(chunk), {})
 

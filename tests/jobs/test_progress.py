@@ -61,6 +61,30 @@ def test_what_was_done_before_does_not_count_as_speed(clock: list[float]) -> Non
     assert "950 of 1,000 images · 5.0 images/s · 10 s left" in stream.getvalue()
 
 
+def test_never_backwards(clock: list[float]) -> None:
+    stream = io.StringIO()
+    line = shown(stream, clock)
+    for done in (100, 408, 321, 410):  # a lost worker takes its half chunk with it
+        clock[0] += 6
+        line.show(done)
+    assert [text.split()[1] for text in stream.getvalue().splitlines()] == ["100", "408", "408", "410"]
+
+
+def test_no_hours_are_promised_from_the_first_second(clock: list[float]) -> None:
+    stream = io.StringIO()
+    line = shown(stream, clock)
+    clock[0] += 5.5
+    line.show(1)  # of a thousand: 1:31:35 left, as if loading were work
+    clock[0] += 5.5
+    line.show(60)
+    first, second = stream.getvalue().splitlines()
+    assert first == "scan: 1 of 1,000 images · 0.2 images/s"
+    assert second == "scan: 60 of 1,000 images · 5.5 images/s · 2:52 left"
+    clock[0] += 5.5
+    line.show(61)
+    assert "left" in stream.getvalue().splitlines()[2]
+
+
 @pytest.mark.parametrize(
     ("seconds", "says"), [(0, "0 s"), (59.4, "59 s"), (60, "1:00"), (187, "3:07"), (3723, "1:02:03"), (-1, "0 s")]
 )
