@@ -100,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     neighbours.add_argument("dir", help="folder of a sealed atlas")
     neighbours.add_argument("image_id", type=int, help="image to start from")
     neighbours.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
+    find = command("find", _find, "neurons by words, the best on held-out images first (part words)")
+    find.add_argument("dir", help="folder of a sealed atlas with the part words")
+    find.add_argument("words", help='words, or a formula: "dog AND NOT terrier"')
+    find.add_argument("-k", type=int, default=20, help="how many (default: %(default)s)")
     picture = command("picture", _picture, "a sheet for a paper or a slide")
     picture.add_argument("dir", help="folder of a sealed atlas")
     picture.add_argument("--kind", choices=("neuron", "layer", "tsne-grid"), required=True, help="what to draw")
@@ -277,6 +281,14 @@ def _serve(options: argparse.Namespace) -> int:
 
     token = options.token or os.environ.get("NEURON_ATLAS_TOKEN")
     serve(options.dirs, host=options.host, port=options.port, token=token, pictures=not options.no_pictures)
+    return 0
+
+
+def _find(options: argparse.Namespace) -> int:
+    import atlas
+    from jobs.show import found
+
+    print(found(atlas.open(options.dir), options.words, options.k))
     return 0
 
 

@@ -74,6 +74,17 @@ def parts_of(opened: Atlas) -> list[str]:
     return lines
 
 
+def found(opened: Atlas, words: str, k: int) -> str:
+    """Neurons whose words match, with why."""
+    rows = [
+        (f"{each.layer} {each.channel}", each.side, each.words, f"{each.held_out:.3f}", f"{each.held_out_excess:.1f}")
+        for each in opened.find(words, k)
+    ]
+    if not rows:
+        return f"no neuron stands for {words!r} beyond chance"
+    return table(("neuron", "side", "words", "held out", "deviations above chance"), rows)
+
+
 def neighbours(opened: Atlas, image_id: int, k: int) -> str:
     """The nearest images by code, with their cosine similarity."""
     found = opened.neighbours(image_id, k)

@@ -24,7 +24,9 @@ from api.views import (
     quarantine,
     sanity,
     search,
+    words,
 )  # fmt: skip
+from api.views.sections import words as of_words
 from api.views.view import Section, View
 
 VIEWS: tuple[View, ...] = (
@@ -44,6 +46,7 @@ VIEWS: tuple[View, ...] = (
     classes.VIEW,
     maps.VIEW,
     search.VIEW,
+    words.VIEW,
     quarantine.VIEW,
     sanity.VIEW,
     parts.ONE,
@@ -53,5 +56,9 @@ VIEWS: tuple[View, ...] = (
 )
 """In the order in which addresses are tried: those asked for most come first."""
 
-SECTIONS: tuple[Section, ...] = ()
+SECTIONS: tuple[Section, ...] = (
+    of_words.NEURON,
+    of_words.CLASS,
+    of_words.LAYER,
+)
 """In the order in which pages show them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
+import numpy as np
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
@@ -76,6 +77,7 @@ PARAMS = (
     CLASS,
     Param("kind", "text", "kind of picture that is shown, and whose trust neurons are sorted by", high=64),
     Param("dead", "bool", "only dead neurons, or only those that are not", example=False),
+    Param("words", "text", "only neurons that stand for these words, the best on the held-out half first", high=200),
     *PAGING,
 )
 
@@ -129,6 +131,10 @@ def _neurons(call: Call) -> TileList:
         numbers, sort=values["sort"], descending=_descending(values), class_id=values["class"], dead=values["dead"],
         kind=kind,
     )  # fmt: skip
+    if values["words"]:
+        held = set(np.asarray(chosen).tolist())
+        named = (numbers.start + channel for channel in store.words.channels(call.path["layer"], values["words"]))
+        chosen = np.array([number for number in named if number in held], np.int64)
     first = call.first()
     items = [tile(call.say, int(number), kind=kind) for number in chosen[first : first + values["limit"]]]
     return {"items": items, "total": len(chosen), "next": call.next(first, len(chosen))}
@@ -173,7 +179,15 @@ def _sheets(say: Speaker) -> Iterator[Sheet]:
         page, folder = say.urls.layer(name)[1], f"layers/{part(name)}"
         sorts = [(sort, with_query(page, {"sort": None if sort == "channel" else sort})) for sort in SORTS]
         for sort, address in sorts:
-            values = {"sort": sort, "order": None, "class": None, "dead": None, "kind": None, "limit": 60}
+            values = {
+                "sort": sort,
+                "order": None,
+                "class": None,
+                "dead": None,
+                "kind": None,
+                "words": None,
+                "limit": 60,
+            }
             file = folder if sort == "channel" else f"{folder}/{sort}"
             yield Sheet({"layer": name}, values, file, paged=True, addresses=(address,), context={"sorts": sorts})
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from atlas.read.parts import Part, Parts
     from atlas.read.pictures import Packs
     from atlas.read.relations import Relations
+    from atlas.read.words import Named, Words
 
 
 class Store:
@@ -56,6 +57,13 @@ class Store:
         self.packs.check_sizes()
         give_back()
         self.packs.seal()
+
+    @cached_property
+    def words(self) -> Words:
+        """Neurons by their words; indexed at the first question."""
+        from atlas.read.words import Words
+
+        return Words(self.parts.table("words"))
 
     def close(self) -> None:
         for each in (self.packs, self.images, self.neurons, self.examples, self.relations, self.parts):
@@ -156,6 +164,12 @@ class Atlas:
         order = {side: number for number, side in enumerate(SIDES)}
         found["examples"].sort(key=lambda example: (order[example["side"]], example["rank"]))
         return {**row, **found}
+
+    def find(self, words: str, k: int = 20) -> list[Named]:
+        """Neurons whose words match and beat chance, the best on the held-out half first. Raises `NotFoundError`."""
+        if not self.store.parts.sealed("words"):
+            raise NotFoundError(f"{self.name} has no part words; make it with: neuron-atlas add words {self.root}")
+        return self.store.words.find(words, k)
 
     def image(self, image_id: int) -> dict[str, Any]:
         """An image's row, with the examples that it is. Raises `NotFoundError` for one that there is not."""

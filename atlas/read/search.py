@@ -25,11 +25,11 @@ class Hit(NamedTuple):
 
 
 def search(atlas: Atlas, q: str) -> list[Hit]:
-    """Layers, neurons (`layer channel`), classes and images whose names hold `q`, whatever its case; at most fifty."""
+    """Layers, neurons (`layer channel`, words), classes, images whose names hold `q`, in any case; at most fifty."""
     wanted = q.strip()
     if not wanted:
         return []
-    found = [*_layers(atlas, wanted), *_neurons(atlas, wanted), *_classes(atlas, wanted)]
+    found = [*_layers(atlas, wanted), *_neurons(atlas, wanted), *_by_words(atlas, wanted), *_classes(atlas, wanted)]
     return (found + _images(atlas, wanted, MOST - len(found[:MOST])))[:MOST]
 
 
@@ -58,6 +58,18 @@ def _neurons(atlas: Atlas, wanted: str) -> list[Hit]:
             Hit("neuron", (row["layer"], channel), f"{row['layer']} {channel}", f"most for {name}" if name else "")
         )
     return found
+
+
+def _by_words(atlas: Atlas, wanted: str) -> list[Hit]:
+    """Neurons that stand for the words; why, in a few words."""
+    return [
+        Hit(
+            "neuron", (each.layer, each.channel), f"{each.layer} {each.channel}",
+            f"{each.words}{' (side min)' if each.side == 'min' else ''}: precision {each.held_out:.2g} on held-out "
+            f"images, {each.held_out_excess:.1f} deviations above chance",
+        )
+        for each in atlas.store.words.find(wanted, _EACH)
+    ]  # fmt: skip
 
 
 def _classes(atlas: Atlas, wanted: str) -> list[Hit]:
