@@ -13,6 +13,7 @@ from api.http.errors import ApiError
 from api.http.params import Param
 from api.http.urls import part, with_query
 from api.views.call import CLASS, PAGING, Call, asked, more
+from api.views.sections.words import OF_LAYER
 from api.views.speaker import Speaker
 from api.views.tile import Tile, tile
 from api.views.values import LayerName, Next, Page, ReceptiveField, Trusts, Url, field_of, trusts_of
@@ -189,7 +190,12 @@ def _sheets(say: Speaker) -> Iterator[Sheet]:
                 "limit": 60,
             }
             file = folder if sort == "channel" else f"{folder}/{sort}"
-            yield Sheet({"layer": name}, values, file, paged=True, addresses=(address,), context={"sorts": sorts})
+            worded = () if sort != "channel" else tuple(
+                with_query(page, {"words": words}) for words, _, _ in say.store.words.in_layer(name, OF_LAYER)
+            )  # fmt: skip
+            yield Sheet(
+                {"layer": name}, values, file, paged=True, addresses=(address, *worded), context={"sorts": sorts}
+            )
 
 
 LAYER = View(

@@ -10,6 +10,7 @@ from api.http.described import closed, doc
 from api.http.params import Param
 from api.http.urls import with_query
 from api.views.call import Call, limit
+from api.views.speaker import Speaker
 from api.views.tile import Tile, tile
 from api.views.values import LayerName, Next
 from api.views.view import Context, Sheet, View
@@ -81,7 +82,16 @@ def _page(call: Call) -> Context:
     return {"found": found, "here_page": call.say.urls.of("words")[1], "json": json}
 
 
+def _sheets(say: Speaker) -> list[Sheet]:
+    """Of a static site: one page, which all questions that its pages ask lead to."""
+    index = say.store.words.index
+    classes = [say.class_name(int(number)) or f"class {number}" for number in say.store.images.classes]
+    page = say.urls.of("words")[1]
+    asked = dict.fromkeys([*say.store.words.formulas, *index.concepts, *classes])
+    return [Sheet({}, {"q": "", "limit": 60}, "words", addresses=tuple(with_query(page, {"q": q}) for q in asked))]
+
+
 VIEW = View(
     "words", "/words", "Where in the network words appear", _answer, WordMap, (Q, limit()), slow=True,
-    page=HtmlPage("words.html", _page, slow=True, sheets=lambda say: [Sheet({}, {"q": "", "limit": 60}, "words")]),
+    page=HtmlPage("words.html", _page, slow=True, sheets=_sheets),
 )  # fmt: skip

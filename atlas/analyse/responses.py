@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,14 +41,7 @@ def images(sealed: Sealed) -> pa.Table:
     ids = pa.array(np.sort(first.column("image_id").to_numpy()) if first is not None else [], pa.int64())
     table = sealed.table("images").sort_by("image_id")
     known = table.column("image_id").to_numpy()
-    return with_content(table.take(pa.array(np.searchsorted(known, ids.to_numpy()))))
-
-
-def with_content(table: pa.Table) -> pa.Table:
-    if "content" not in table.column_names:  # format 1
-        keys = table.column("key").to_pylist()
-        table = table.append_column("content", pa.array([hashlib.sha256(key.encode()).digest() for key in keys]))
-    return table
+    return table.take(pa.array(np.searchsorted(known, ids.to_numpy())))
 
 
 def measured(sealed: Sealed, image_ids: Ints) -> dict[str, Doubles]:

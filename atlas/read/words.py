@@ -57,6 +57,11 @@ class Words:
     def _excess(self) -> Doubles:
         return np.asarray(self.table.column("held_out_excess").fill_null(-np.inf).to_numpy(), np.float64)
 
+    @property
+    def formulas(self) -> list[str]:
+        """Every formula of the table, also those that do not beat chance."""
+        return [words for words in self.table.column("words").unique().to_pylist() if words is not None]
+
     def find(self, q: str, most: int = 50) -> list[Named]:
         """Neurons whose words match, the best on the held-out half first."""
         return self._rows(self.index.matches(q, most).tolist())

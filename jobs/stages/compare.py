@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from atlas import tables
-from atlas.analyse.responses import with_content
 from atlas.compare import answers, cka, flips, matching, pairs
 from atlas.compare.answers import Answers
 from atlas.compare.matching import Best
@@ -71,11 +70,11 @@ def _pair(sealed: Sealed, settings: CompareSettings) -> Pair:
 
 def _answers(sealed: Sealed, settings: CompareSettings) -> Answers | None:
     """What both sides answer; None where a network has no classes. Raises `InputError`."""
-    images = with_content(sealed.table("images"))
+    images = sealed.table("images")
     if settings.answers:
         found = answers.of_table(images, settings.to)
     else:
-        others = with_content(Sealed(settings.to).table("images"))
+        others = Sealed(settings.to).table("images")
         if any(table.column("predicted").null_count == len(table) for table in (images, others)):
             return None
         found = answers.of_atlases(images, others)

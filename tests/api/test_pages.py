@@ -24,7 +24,7 @@ PLACES = (
     "", "/layers", "/layers/conv1", "/layers/conv1?sort=max&order=asc", "/layers/conv1?class=1&dead=false",
     "/layers/conv1/filters", "/neurons/conv1/2", "/neurons/block.conv@2/0", "/neurons/fc/3", "/images",
     "/images?class=2", "/images/5", "/images/5/neighbours?k=3", "/classes", "/classes/1", "/map", "/map?kind=pca",
-    "/search", "/search?q=bear", "/search?q=nothing", "/quarantine", "/sanity", "/parts",
+    "/search", "/search?q=bear", "/search?q=nothing", "/quarantine", "/sanity", "/parts", "/words",
 )  # fmt: skip
 
 

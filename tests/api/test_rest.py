@@ -51,6 +51,7 @@ ANSWERS: list[tuple[str, Any]] = [
     (f"{A}/quarantine", MODELS["quarantine"]),
     (f"{A}/sanity?limit=5", MODELS["sanity"]),
     (f"{A}/parts", MODELS["parts"]),
+    (f"{A}/words?q=bear", MODELS["words"]),
 ]
 
 
