@@ -79,7 +79,8 @@ def model(view: View) -> Any:
     if view.of is None:
         return view.model
     name = view.model.__name__
-    parts: Any = TypedDict(f"{name}Sections", {s.name: NotRequired[s.model] for s in listed(view.of)})  # type: ignore[misc]
+    said = {s.name: NotRequired[Annotated[s.model, doc(s.title)]] for s in listed(view.of)}
+    parts: Any = TypedDict(f"{name}Sections", said)  # type: ignore[misc]
     parts.__doc__ = "What tables and parts say beside, by the name of the section; only what there is."
     own = get_type_hints(view.model, include_extras=True)
     sections = Annotated[parts, doc("what tables and parts say beside, by the name of the section", {})]

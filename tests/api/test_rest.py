@@ -74,6 +74,8 @@ def test_every_field_is_described() -> None:
         for name, each in {**schema.get("$defs", {}), "": schema}.items():
             for key, value in each.get("properties", {}).items():
                 assert value.get("description"), f"{name}.{key}"
+            if name.endswith("Sections"):  # each only where it has something to say
+                continue
             assert set(each.get("required", [])) == set(each.get("properties", {}))
 
 
