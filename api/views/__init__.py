@@ -11,6 +11,7 @@ from api.views import (
     atlas,
     class_,
     classes,
+    connections,
     filters,
     image,
     images,
@@ -26,6 +27,8 @@ from api.views import (
     search,
     words,
 )  # fmt: skip
+from api.views.sections import connections as connected
+from api.views.sections import localization as localized
 from api.views.sections import words as of_words
 from api.views.view import Section, View
 
@@ -36,6 +39,7 @@ VIEWS: tuple[View, ...] = (
     pictures.WHOLE,
     neuron.VIEW,
     neighbours.VIEW,
+    connections.VIEW,
     image.VIEW,
     images.VIEW,
     layer.NEURONS,
@@ -60,5 +64,11 @@ SECTIONS: tuple[Section, ...] = (
     of_words.NEURON,
     of_words.CLASS,
     of_words.LAYER,
+    connected.NEURON,
+    connected.ADDITIVITY,
+    connected.REMOVALS,
+    connected.ATLAS,
+    localized.IMAGE,
+    localized.ATLAS,
 )
 """In the order in which pages show them."""

@@ -136,6 +136,8 @@ def _plan(graph: Graph, layer: Layer, candidate: Candidate, recorded: dict[int, 
     try:
         if candidate.kind == "block":
             return _plan_block(graph, layer, candidate, recorded)
+        if not candidate.called:
+            raise _RefusalError("it is a function call, whose weights are not followed")
         call = graph.calls[candidate.call]
         if not call.inputs:
             raise _RefusalError(f"{call.call} is given no tensor")

@@ -8,7 +8,7 @@ block the contribution of a branch is its value. One forward pass gives those of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from atlas.arrays import Ints
 from atlas.connections import watch
 from atlas.connections.apart import Apart, merged
+from atlas.network.recorder import flat_of
 from atlas.types import Layer
 
 _AT_ONCE = 1 << 22
@@ -71,11 +72,23 @@ class _Collected:
     total: Tensor | None = None
 
 
+def placed(aparts: Sequence[Apart], places: Places) -> Places:
+    """The same positions as indices into maps: tokens lie in one row, prefix tokens first."""
+    y, x = places.y.copy(), places.x.copy()
+    for number in np.unique(places.number).tolist():
+        layer, of = aparts[number].layer, places.number == number
+        if layer.tokens:
+            x[of] = flat_of(layer, places.y[of], places.x[of])
+            y[of] = 0
+    return Places(places.number, places.row, places.channel, y, x)
+
+
 def contributions(module: nn.Module, aparts: Sequence[Apart], inputs: Tensor, places: Places) -> dict[int, Parts]:
     """The parts of every position, by the number of its layer among `aparts`; one forward pass of `inputs`.
 
     Positions of layers that cannot be taken apart are left out.
     """
+    places = placed(aparts, places)
     of = {n: np.flatnonzero(places.number == n) for n in np.unique(places.number).tolist() if aparts[n].why is None}
     number = {aparts[n].layer.name: n for n in of}
     found = {n: _Collected([], []) for n in of}
@@ -186,6 +199,7 @@ def rest(
 
 def at_rest(apart: Apart, calm: Rest, places: Places) -> tuple[Doubles, Doubles]:
     """Contributions (E, J) of the maps held at their means, and the sums (E,) for the mean colour, at `places`."""
-    here = Places(places.number, np.zeros_like(places.row), places.channel, places.y, places.x)
+    there = placed([apart], replace(places, number=np.zeros_like(places.number)))
+    here = replace(there, row=np.zeros_like(places.row))
     parts = [taken(apart, maps, here, n)[0] for n, maps in enumerate(calm.means[apart.layer.name])]
     return np.asarray(torch.cat(parts, 1).numpy()), np.asarray(at(calm.grey[apart.layer.name], here).numpy())

@@ -17,7 +17,7 @@ from atlas.connections.contributions import Doubles, Parts, Places, at_rest, con
 from atlas.connections.origins import Table
 from atlas.connections.settings import ConnectionSettings
 from atlas.explain.sanity import randomised
-from atlas.network.graph import Graph, trace
+from atlas.network.graph import trace
 from atlas.network.layers import example
 from atlas.types import Layer
 
@@ -36,6 +36,12 @@ class Taken:
     error: Doubles
 
 
+def aparts_of(module: nn.Module, layers: Sequence[Layer], shape: tuple[int, int, int]) -> tuple[list[Apart], Table]:
+    """Each of `layers` as a sum, and what the numbers of their maps mean; for images of `shape` (C, H, W)."""
+    channels, height, width = shape
+    return take_apart(trace(module, example(module, height, width, channels)), layers)
+
+
 class Examiner:
     """Takes the examples of `layers` apart, of images of `shape` (C, H, W).
 
@@ -47,12 +53,8 @@ class Examiner:
         self, module: nn.Module, layers: Sequence[Layer], means: Mapping[str, Tensor], shape: tuple[int, int, int],
         settings: ConnectionSettings,
     ) -> None:  # fmt: skip
-        channels, height, width = shape
         self.module = module
-        self.graph: Graph = trace(module, example(module, height, width, channels))
-        self.aparts: list[Apart]
-        self.table: Table
-        self.aparts, self.table = take_apart(self.graph, layers)
+        self.aparts, self.table = aparts_of(module, layers, shape)
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         self.calm = rest(module, layers, self.aparts, means, shape, device)
         self._stack = ExitStack()
@@ -61,8 +63,7 @@ class Examiner:
             other = copy.deepcopy(module)
             names = [name for name, _ in other.named_parameters()]
             self._stack.enter_context(randomised(other, names, settings.seed, "all"))
-            graph = trace(other, example(other, height, width, channels))
-            self._other = other, take_apart(graph, layers)[0]
+            self._other = other, aparts_of(other, layers, shape)[0]
 
     def take(self, inputs: Tensor, places: Places, finds: NDArray[np.bool_]) -> dict[int, Taken]:
         """The examples at `places` in a batch of `inputs` (N, C, H, W), by the number of their layer.

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas.connections.apart import ADDITIONS, Apart
 from atlas.explain.backward import as_in_a_run
-from atlas.network.recorder import Recorder, as_maps
+from atlas.network.recorder import Recorder, as_maps, maps_of
+from atlas.network.tape import leaves
 from atlas.types import Layer
 
 TakeInput = Callable[[Apart, int, Tensor], None]
@@ -43,20 +44,32 @@ def run(module: nn.Module, aparts: Sequence[Apart], inputs: Tensor, take: TakeIn
         with additions.pause():
             take_sum(sums[layer.name], output)
 
-    def take_call(call: tuple[str, int], maps: Tensor) -> None:
+    def before(name: str, called: nn.Module, arguments: Any, named: dict[str, Any]) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        tensor = next(leaves((arguments, named), Tensor))
         with additions.pause():
-            for each in reads[call]:
-                take(each, 0, maps)
+            for each in reads.get((name, calls[name]), ()):
+                take(each, 0, read_maps(each.layer, tensor, isinstance(called, nn.Linear)))
 
+    calls: dict[str, int] = {}
     with ExitStack() as stack:
         stack.enter_context(as_in_a_run(module))
-        layers = [each.layer for each in sums.values()]
-        recorder = Recorder(module, layers, take_layer, inputs=list(reads), take_input=take_call)
+        for name in {name for name, _ in reads}:
+            handle = module.get_submodule(name).register_forward_pre_hook(partial(before, name), with_kwargs=True)
+            stack.callback(handle.remove)
+        recorder = Recorder(module, [each.layer for each in sums.values()], take_layer)
         stack.enter_context(recorder)
         if blocks:
             stack.enter_context(_WholeLinear(additions))
             stack.enter_context(additions)
         recorder.run(inputs)
+
+
+def read_maps(layer: Layer, tensor: Tensor, last: bool) -> Tensor:
+    """What a layer reads, as maps (N, C, h, w) on the grid of what it gives; `last`: its channels lie last."""
+    if layer.layout is not None:
+        return maps_of(layer, tensor)
+    return as_maps(tensor, tensor.dim() - 1 if last else 1)
 
 
 class _Additions(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -79,10 +92,10 @@ class _Additions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         here, self.count = self.count, self.count + 1
         with self.pause():
             for block, number, place in self.parts.get(here, ()):
-                self.take(block, number, as_maps(args[place], block.layer.channel_axis))
+                self.take(block, number, maps_of(block.layer, args[place]))
             result = func(*args, **kwargs)
             for block in self.roots.get(here, ()):
-                self.take_sum(block, as_maps(result, block.layer.channel_axis))
+                self.take_sum(block, maps_of(block.layer, result))
         return result
 
     @contextmanager
@@ -113,22 +126,24 @@ class _WholeLinear(TorchFunctionMode):
 def held(module: nn.Module, layers: Sequence[Layer], means: Mapping[str, Tensor]) -> Iterator[None]:
     """In here every recorded layer gives, whatever it reads, the map that holds its channels' `means` (C,) everywhere.
 
-    A layer without means runs as it is. No hook remains.
+    A layer without means, or that is a function call, runs as it is. No hook remains.
     """
     by_module: dict[str, dict[int, Layer]] = {}
     for layer in layers:
-        if layer.name in means:
+        if layer.name in means and not layer.function:
             by_module.setdefault(layer.module, {})[layer.call] = layer
     calls: dict[str, int] = {}
 
-    def replace(name: str, _module: nn.Module, _arguments: Any, output: Tensor) -> Tensor:
+    def replace(name: str, _module: nn.Module, _arguments: Any, output: Any) -> Any:
         calls[name] = calls.get(name, 0) + 1
         layer = by_module[name].get(calls[name])
         if layer is None:
             return output
-        shape = [1] * output.dim()
+        first = next(leaves(output, Tensor))
+        shape = [1] * first.dim()
         shape[layer.channel_axis] = -1
-        return means[layer.name].to(output).reshape(shape).expand_as(output).clone()
+        mean = means[layer.name].to(first).reshape(shape).expand_as(first).clone()
+        return mean if isinstance(output, Tensor) else (mean, *output[1:])
 
     with ExitStack() as stack:
         for name in by_module:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
 from atlas.connections import origins
 from atlas.explain.backward import as_in_a_run
+from atlas.network.candidates import find_candidates
 from atlas.network.graph import Graph
-from atlas.network.layers import find_candidates
 from atlas.network.recorder import as_maps
 
 SMOOTH = 32
@@ -54,30 +55,37 @@ def score_of(graph: Graph) -> Score:
         value = node.inputs[0]
     layer, shape = layers[value], graph.values[value].shape
     axis = 1 if layer.kind == "conv" else len(shape) - 1
-    if not rectified or shape[axis] != graph.values[graph.output].shape[-1]:
+    if not rectified or layer.function or shape[axis] != graph.values[graph.output].shape[-1]:
         return Score(None)
     return Score(layer.hook.module, layer.hook.number, axis)
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Of a batch of N images: `logits` (N, classes), and for each list of classes asked a map a row (N, H, W)."""
+    """Of a batch of N images: `logits` (N, classes), and for each list of classes asked a map a row (N, H, W).
+
+    `cams`: likewise their class activation maps (N, H, W), where the scores are taken from maps; else None.
+    """
 
     logits: NDArray[np.float32]
     maps: list[NDArray[np.float32]]
+    cams: list[NDArray[np.float32] | None]
 
 
 def saliency(module: nn.Module, score: Score, inputs: Tensor, asked: Sequence[Tensor | None]) -> Scored:
     """One forward pass of `inputs` (N, C, H, W), and a backward one for each of `asked`: classes (N,), or None for the
     predicted ones. The network is left as it was."""
     kept: list[Tensor] = []
+    spatial: list[Tensor] = []
     calls = 0
 
     def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         nonlocal calls
         calls += 1
         if calls == score.call:
-            kept.append(as_maps(output, score.channel_axis).mean((2, 3)))
+            found = as_maps(output, score.channel_axis)
+            kept.append(found.mean((2, 3)))
+            spatial.append(found.detach().clone())
 
     handle = None if score.module is None else module.get_submodule(score.module).register_forward_hook(keep)
     try:
@@ -86,16 +94,46 @@ def saliency(module: nn.Module, score: Score, inputs: Tensor, asked: Sequence[Te
             logits = module(leaf.clone())  # a copy: a network may write into its input, which a leaf refuses
             scores = kept[0] if kept else logits
             rows = torch.arange(len(inputs), device=inputs.device)
-            maps = []
+            maps: list[NDArray[np.float32]] = []
+            cams: list[NDArray[np.float32] | None] = []
             for number, wanted in enumerate(asked):
                 classes = logits.argmax(1) if wanted is None else wanted.to(inputs.device)
                 total = scores[rows, classes].sum()
                 (slope,) = torch.autograd.grad(total, leaf, retain_graph=number + 1 < len(asked))
                 maps.append(slope.abs().amax(1).float().cpu().numpy())
+                cams.append(_cam(spatial[0][rows, classes], inputs) if spatial else None)
     finally:
         if handle is not None:
             handle.remove()
-    return Scored(logits.detach().float().cpu().numpy(), maps)
+    return Scored(logits.detach().float().cpu().numpy(), maps, cams)
+
+
+def _cam(maps: Tensor, inputs: Tensor) -> NDArray[np.float32] | None:
+    """Maps of a class (N, h, w), what is above 0 of them, enlarged to the input: where scores are means of maps, that
+    is Grad-CAM (Selvaraju et al. 2017, appendix A: it generalises CAM, Zhou et al. 2016)."""
+    if maps.shape[1] * maps.shape[2] <= 1:
+        return None
+    coarse = F.relu(maps)[:, None].float()
+    large = F.interpolate(coarse, inputs.shape[-2:], mode="bilinear", align_corners=False)
+    return np.asarray(large[:, 0].cpu().numpy())
+
+
+@torch.no_grad()
+def scores(module: nn.Module, score: Score, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Class scores, before any last rectifier, and probabilities (N, classes) each."""
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        kept.append(as_maps(output, score.channel_axis).mean((2, 3)))
+
+    handle = None if score.module is None else module.get_submodule(score.module).register_forward_hook(keep)
+    try:
+        with as_in_a_run(module):
+            logits = module(inputs.clone())
+    finally:
+        if handle is not None:
+            handle.remove()
+    return (kept[score.call - 1] if kept else logits), logits.float().softmax(1)
 
 
 def smooth(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from atlas import options
@@ -44,8 +46,19 @@ def settings_of(given: Any) -> dict[str, Any]:
 def _contents(flag: str, place: str, kind: str) -> str:
     if kind == "atlas" or (kind == "either" and Folder(place).exists(layout.ATLAS)):
         return str(seal.read_about(Folder(place))["digest"])
+    if Path(place).is_dir():
+        return _of_folder(Path(place))
     parent, _, name = place.replace("\\", "/").rpartition("/")
     try:
         return seal.sha256(Folder(parent or ("/" if place.startswith("/") else ".")), name)
     except OSError as error:
         raise SettingsError(f"{flag} {place}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+
+
+def _of_folder(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files of a local folder."""
+    hasher = hashlib.sha256()
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        body = hashlib.sha256(path.read_bytes()).hexdigest()
+        hasher.update(f"{path.relative_to(folder).as_posix()} {body}\n".encode())
+    return hasher.hexdigest()

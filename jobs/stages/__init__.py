@@ -92,6 +92,14 @@ STAGES: tuple[Stage, ...] = (
         part=True, options="atlas.words.settings:WordsSettings",
     ),
     Stage(
+        "connections", "which neurons feed each neuron, and what their removal takes", "jobs.stages.connections",
+        "examples", part=True, needs=("network", "images"), options="atlas.connections.settings:ConnectionSettings",
+    ),
+    Stage(
+        "localization", "where in each image its class is, beside boxes without a network", "jobs.stages.localization",
+        "images", part=True, needs=("network", "images"), options="atlas.localize.settings:LocalizationSettings",
+    ),
+    Stage(
         "visualizations", "pictures made to drive neurons and classes", "jobs.stages.visualizations", "neurons",
         part=True, needs=("network", "images"), options="atlas.visualize.settings:VisualizationSettings",
     ),
