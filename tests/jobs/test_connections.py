@@ -174,8 +174,11 @@ def test_a_layer_that_cannot_be_taken_apart_is_said_and_the_rest_is_done(tmp_pat
 
 def test_pages_and_json(base: Path, tiny_root: Path, embedded_ray: None) -> None:
     import httpx
+    from pydantic import TypeAdapter
 
+    from api import views
     from api.app import create_app
+    from api.views.sectioned import model as sectioned
     from tests.api.serving import serving
 
     add(str(base), "connections", workers="1", **places(tiny_root))
@@ -199,6 +202,9 @@ def test_pages_and_json(base: Path, tiny_root: Path, embedded_ray: None) -> None
         for source in {row["layer"] for row in paths}:
             assert sum(row["share"] for row in paths if row["layer"] == source) == pytest.approx(1, abs=1e-5)
         whole = client.get(f"{api}/connections/fc/1?width=2&depth=3").json()
+        for view, path in (("connections", "connections/fc/1"), ("neuron", "neurons/fc/1"), ("layer", "layers/fc")):
+            model = sectioned(next(each for each in views.VIEWS if each.name == view))
+            TypeAdapter(model).validate_python(client.get(f"{api}/{path}").json(), strict=True)
         assert [node["column"] for node in whole["nodes"]] == sorted(node["column"] for node in whole["nodes"])
         assert max(node["column"] for node in whole["nodes"]) == 3
         assert len(whole["links"]) <= 2 + 4 + 8
