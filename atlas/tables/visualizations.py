@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from atlas.tables.columns import CHANNEL, NEURON, column, picture, schema
-from atlas.tables.registry import Rule, Table, layer, neuron
+from atlas.tables.registry import Table, layer, neuron
 
 _SHARE = "share of right answers of the two-choice test (chance: 0.5)"
 VISUALIZATIONS = Table(
@@ -13,10 +13,8 @@ VISUALIZATIONS = Table(
     "neuron",
     "pictures made to drive a neuron, or a class, and what each is worth",
     schema(
-        column("target", pa.string(), "neuron or class"),
-        column("layer", pa.string(), "layer of the neuron; null for a class", null=True),
-        column("channel", pa.int32(), "the neuron's channel; null for a class", null=True),
-        column("class_id", pa.int32(), "the class; null for a neuron", null=True),
+        column("target", pa.string(), "neuron, or class: then layer and channel are the unit that gives its logit"),
+        *NEURON,
         column("sign", pa.int8(), "1: made to drive it most; -1: least"),
         column("method", pa.string(), "fourier, maco or l2: what was varied"),
         column("objective", pa.string(), "response (of a class: its logit) or probability: what was raised"),
@@ -40,15 +38,8 @@ VISUALIZATIONS = Table(
         column("transfer", pa.float32(), "of a class: probability that another network gives it", null=True),
         picture("picture", "lossless, at canvas size: read back as it is"),
     ),
-    key=("target", "layer", "channel", "class_id", "method", "objective", "sign", "repeat"),
+    key=("target", "layer", "channel", "method", "objective", "sign", "repeat"),
     references=(neuron(),),
-    rules=(
-        Rule(
-            "a visualization is neither of a neuron nor of a class",
-            "SELECT target FROM visualizations WHERE (target = 'neuron') <> (channel IS NOT NULL) "
-            "OR (target = 'class') <> (class_id IS NOT NULL)",
-        ),
-    ),
     part="visualizations",
 )  # fmt: skip
 SENSITIVITY = Table(

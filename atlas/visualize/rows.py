@@ -56,16 +56,19 @@ def _of_neuron(
 
 
 def class_rows(
-    pictures: Sequence[ClassPicture], transfers: Sequence[float | None], largest: Mapping[int, float],
+    layer: str, pictures: Sequence[ClassPicture], transfers: Sequence[float | None], largest: Mapping[int, float],
     settings: VisualizationSettings, pack: PackWriter,
 ) -> pa.Table:  # fmt: skip
-    """The rows of pictures of classes. `largest`: of a class its largest logit over the data, where that is known."""
+    """The rows of pictures of classes, whose logits `layer` gives.
+
+    `largest`: of a class its largest logit over the data, where that is known.
+    """
     rows = []
     for picture, transfer in zip(pictures, transfers, strict=True):
         name = f"class-{picture.class_id:05d}-{picture.method}-{picture.objective}-{picture.repeat}"
         best = largest.get(picture.class_id, 0.0)
         rows.append(
-            {"target": "class", "class_id": picture.class_id, "sign": 1, "method": picture.method,
+            {"target": "class", "layer": layer, "channel": picture.class_id, "sign": 1, "method": picture.method,
              "objective": _WORDS[picture.objective], "repeat": picture.repeat, "steps": settings.steps,
              "response": picture.logit, "attained": picture.logit / best if best > 0 else None,
              "probability": picture.probability, "predicted": picture.rank == 0, "transfer": transfer,

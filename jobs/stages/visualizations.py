@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from atlas.errors import SettingsError
 from atlas.network.layers import choose_names
 from atlas.network.session import Session
 from atlas.store.parts import Part
@@ -53,8 +54,16 @@ def chunks(job: Job) -> Sequence[Chunk]:
     known = len(job.atlas.about["data"]["classes"])
     order = generator(settings.seed, "classes").permutation(known)[: count(settings.classes, known)]
     for part in _pieces(sorted(int(each) for each in order), settings.rows):
-        found.append(Chunk(len(part), f"classes {part[0]} to {part[-1]}", ("classes", "", part)))
+        found.append(Chunk(len(part), f"classes {part[0]} to {part[-1]}", ("classes", _output(job.atlas), part)))
     return found
+
+
+def _output(atlas: Sealed) -> str:
+    """The layer whose channels are the classes: the last one. Raises `SettingsError` where the atlas has it not."""
+    row = atlas.table("layers", ["layer", "index", "channels"]).sort_by("index").to_pylist()[-1]
+    if row["channels"] < len(atlas.about["data"]["classes"]):
+        raise SettingsError(f"--classes: the layer that gives the logits is not in {atlas.location}; use --classes 0")
+    return str(row["layer"])
 
 
 def _chosen(atlas: Sealed, layers: Sequence[str], settings: VisualizationSettings) -> dict[str, list[int]]:
@@ -79,7 +88,7 @@ def work(worker: Work, chunk: int, given: tuple[str, str, list[int]]) -> None:
     what, layer, numbers = given
     with worker.result(NAME, chunk) as result:
         if what == "classes":
-            result.rows[NAME] = _classes(worker, numbers, result)
+            result.rows[NAME] = _classes(worker, layer, numbers, result)
             return
         settings: VisualizationSettings = worker.options
         here = worker.session.layer(layer)
@@ -181,7 +190,7 @@ def _extremes(atlas: Sealed) -> dict[tuple[str, int], tuple[float, float]]:
     return {(row["layer"], row["channel"]): (row["max"], row["min"]) for row in table}
 
 
-def _classes(worker: Work, classes: Sequence[int], result: results.Result) -> pa.Table:
+def _classes(worker: Work, layer: str, classes: Sequence[int], result: results.Result) -> pa.Table:
     settings: VisualizationSettings = worker.options
     subject, side = _subject(worker), worker.session.preprocessing.crop
     made: list[ClassPicture] = []
@@ -191,7 +200,7 @@ def _classes(worker: Work, classes: Sequence[int], result: results.Result) -> pa
                 subject, (side, side), classes, settings.repeats, method, objective, settings.steps, settings.rows,
                 settings.seed,
             )  # fmt: skip
-    return rows.class_rows(made, _transfers(worker, made), _largest(worker), settings, result.pack)
+    return rows.class_rows(layer, made, _transfers(worker, made), _largest(worker), settings, result.pack)
 
 
 def _transfers(worker: Work, made: Sequence[ClassPicture]) -> list[float | None]:
@@ -292,7 +301,7 @@ def replay(worker: Work, part: Part, rows_asked: int) -> Replayed:
     for row in chosen:
         pixels = files.decode(part.picture(row["picture"]), subject.spectrum.channels)[None]
         if row["target"] == "class":
-            again = float(score(subject.module, subject.inputs(pixels, worker.options.rows))[0, row["class_id"]])
+            again = float(score(subject.module, subject.inputs(pixels, worker.options.rows))[0, row["channel"]])
             name = f"class {row['class_id']}"
         else:
             layer = worker.session.layer(row["layer"])
