@@ -29,6 +29,7 @@ from api.views import (
 )  # fmt: skip
 from api.views.sections import connections as connected
 from api.views.sections import localization as localized
+from api.views.sections import visualizations
 from api.views.sections import words as of_words
 from api.views.view import Section, View
 
@@ -70,5 +71,7 @@ SECTIONS: tuple[Section, ...] = (
     connected.ATLAS,
     localized.IMAGE,
     localized.ATLAS,
+    visualizations.NEURON,
+    visualizations.CLASS,
 )
 """In the order in which pages show them."""
