@@ -87,7 +87,7 @@ def test_choices_of_a_wall_stand_in_the_url_and_come_back(watched: Watched) -> N
     assert "class=2" in page.url
     page.reload()
     chosen = page.eval_on_selector_all("form[data-live] select", "all => all.map(each => each.value)")
-    assert chosen == ["max", "asc", "", "2"]
+    assert chosen == ["max", "asc", "", "", "2"]  # sort, order, kind of picture, dead, class
 
 
 def test_crops_turn_into_projections(watched: Watched) -> None:
