@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
@@ -37,12 +37,13 @@ def version() -> str:
 
 def create_app(
     dirs: Sequence[str | os.PathLike[str]], *, token: str | None = None, pictures: bool = True,
-    log: IO[bytes] | None = None,
+    log: IO[bytes] | None = None, hosts: Collection[str] | None = None,
 ) -> ASGIApp:  # fmt: skip
     """The application over sealed atlases. Their tables and indexes are verified before this returns.
 
     `token`: what every request must carry. `pictures=False`: no pixel of the data leaves. `log`: where a line of JSON
-    a request goes. A folder that fails its verification is listed as unavailable; the others serve.
+    a request goes. `hosts`: names it may be called by, beside those of loopback; any without it. A folder that fails
+    its verification is listed as unavailable; the others serve.
     """
     library = Library([Path(folder) for folder in dirs])
     metrics, requests = Metrics(), RequestLog(log)
@@ -78,4 +79,4 @@ def create_app(
 
     for kind in (HTTPException, ApiError, AtlasError, Exception):
         app.add_exception_handler(kind, refused)
-    return Gate(app, token=token, metrics=metrics, log=requests, page=service.pages.error)
+    return Gate(app, token=token, metrics=metrics, log=requests, page=service.pages.error, hosts=hosts)

@@ -82,6 +82,11 @@ class Shelf:
                 state["failed"].append(prefix + path)
             state["packs_done"] += 1
 
+    def changed(self) -> None:
+        """Notes that its tables are not what they were when they were verified."""
+        if self.verification is not None:
+            self.verification["tables"] = "failed"
+
     def verify_packs(self, stop: threading.Event) -> None:
         """Compares the packs with their checksums, one after another."""
         state = self.verification

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
@@ -25,7 +27,7 @@ from api.views.pages import Pages
 from api.views.sectioned import answer, model
 from api.views.speaker import Speaker
 from api.views.view import View
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, FolderError
 
 HTML = "text/html; charset=utf-8"
 
@@ -43,7 +45,7 @@ class Service:
             name: Speaker(shelf, pictures=pictures, private=private) for name, shelf in library.shelves.items()
         }
 
-    def call(self, request: Request, params: tuple[Param, ...], route: str, body: bytes = b"") -> Call:
+    def call(self, request: Request, params: tuple[Param, ...], route: str) -> Call:
         """The request in words. Raises `ApiError`, `NotFoundError`."""
         scope = request.scope
         scope["neuron_atlas.route"] = route
@@ -56,15 +58,16 @@ class Service:
         shelf = self.library.get(path.pop("atlas"))
         values = parse(scope["query_string"], params)
         accept = next((value for name, value in scope["headers"] if name == b"accept"), b"").decode("latin-1")
-        return Call(self.speakers[shelf.name], path, values, route, accept, body)
+        return Call(self.speakers[shelf.name], path, values, route, accept)
 
     def rest(self, view: View) -> Callable[[Request], Any]:
         """The endpoint of a view in JSON, or in what it answers with itself."""
 
         async def endpoint(request: Request) -> Response:
-            body = b"" if view.body is None else await _body(request, view.largest)
-            call = self.call(request, view.params, view.name, body)
-            with _without_paths(call):
+            call = self.call(request, view.params, view.name)
+            if view.body is not None:
+                call = replace(call, body=await _body(request, view.largest))
+            with _of_atlas(call):
                 if view.slow:
                     return await run_in_threadpool(lambda: _answered(answer(view, call)))
                 return _answered(answer(view, call))
@@ -79,7 +82,7 @@ class Service:
 
         async def endpoint(request: Request) -> Response:
             call = self.call(request, params, name)
-            with _without_paths(call):
+            with _of_atlas(call):
                 if slow:
                     text = await run_in_threadpool(self.pages.render, view, call)
                 else:
@@ -135,8 +138,11 @@ class Service:
         parse(request.scope["query_string"], ())
 
 
-class _without_paths:  # noqa: N801
-    """An error of an atlas leaves without the folder's place on this machine."""
+class _of_atlas:  # noqa: N801
+    """An error of an atlas leaves without the folder's place on this machine.
+
+    A folder that cannot be read any more, though it was when it was opened, is 503 from then on, and health says so.
+    """
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -146,6 +152,10 @@ class _without_paths:  # noqa: N801
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         shelf = self._call.say.shelf
+        unreadable = type(error) is FolderError or isinstance(error, pa.ArrowException)
+        if unreadable and shelf.available:
+            shelf.changed()
+            raise ApiError(503, f"atlas {shelf.name!r} changed while it was served; see /api/v1/health") from None
         if isinstance(error, AtlasError) and shelf.available:
             text, place = str(error), shelf.atlas.folder.location
             if place in text:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import os
 import resource
 import signal
@@ -25,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.app import create_app
 from api.http import errors
-from api.http.gate import LONGEST_TARGET
+from api.http.gate import LONGEST_TARGET, is_loopback
 from api.http.respond import dumps
 from atlas.errors import SettingsError
 
@@ -171,17 +170,14 @@ def open_files() -> int:
     return soft
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def checked_token(host: str, token: str | None) -> str | None:
-    """The token to ask for: as given, else NEURON_ATLAS_TOKEN's. Raises `SettingsError` where one is needed."""
-    token = token or os.environ.get("NEURON_ATLAS_TOKEN") or None
+    """The token to ask for: as given, else NEURON_ATLAS_TOKEN's.
+
+    Raises `SettingsError` where one is needed, or it is empty: that would start an open service.
+    """
+    token = os.environ.get("NEURON_ATLAS_TOKEN") if token is None else token
+    if token == "":
+        raise SettingsError("--token (or NEURON_ATLAS_TOKEN) is empty: expected a token, or none at all")
     if token is None and not is_loopback(host):
         raise SettingsError(
             f"--host {host}: other machines can reach it, so it needs --token (or NEURON_ATLAS_TOKEN set)"
@@ -193,6 +189,8 @@ def checked_token(host: str, token: str | None) -> str | None:
 
 def bound(host: str, port: int) -> socket.socket:
     """A socket at the address. Raises `SettingsError` where it cannot be had."""
+    if not 0 <= port <= 65_535:
+        raise SettingsError(f"--port {port}: expected 0 to 65535; 0 takes any that is free")
     found = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -230,10 +228,11 @@ def _say(address: str) -> None:
 
 def serve(
     dirs: Sequence[str | os.PathLike[str]], *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
-    pictures: bool = True, ready: Callable[[str], None] | None = None,
+    pictures: bool = True, ready: Callable[[str], None] | None = None, host_names: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Serves sealed atlases until SIGTERM or SIGINT; then answers what it has begun, and ends.
 
+    Without a token, a service on a loopback address answers only to that address and to `host_names`.
     `ready` is called with the address once the atlases are verified; without it, a line says it on standard error.
     A line of JSON a request goes to standard output. Raises `SettingsError` for an address that cannot be bound, or
     one that needs a token.
@@ -244,7 +243,8 @@ def serve(
             raise SettingsError(f"{os.fspath(folder)}: expected the folder of a sealed atlas")
     listening = bound(host, port)
     Connection.crowd = Crowd(max(64, open_files() - RESERVED_FILES))
-    app = create_app(dirs, token=token, pictures=pictures, log=sys.stdout.buffer)
+    hosts = host_names if token is None else None
+    app = create_app(dirs, token=token, pictures=pictures, log=sys.stdout.buffer, hosts=hosts)
     gc.collect()
     gc.freeze()  # what was laid out lives as long as the process
     gc.set_threshold(20_000, 20, 20)  # an answer is some hundred small dictionaries, none of them in a cycle

@@ -128,6 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
     serve.add_argument("--token", help="what callers must send as a bearer token (default: $NEURON_ATLAS_TOKEN)")
+    serve.add_argument(
+        "--host-name", action="append", default=[], metavar="NAME",
+        help="a name that a service without a token may be called by, beside localhost; may be given again",
+    )  # fmt: skip
     serve.add_argument("--no-pictures", action="store_true", help="for data that may not be shown: no pixel leaves")
     return parser
 
@@ -279,8 +283,16 @@ def _export(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from api.server import serve
 
-    token = options.token or os.environ.get("NEURON_ATLAS_TOKEN")
-    serve(options.dirs, host=options.host, port=options.port, token=token, pictures=not options.no_pictures)
+    if options.token:
+        print("--token: others on this machine can read it; NEURON_ATLAS_TOKEN=… is not shown", file=sys.stderr)
+    serve(
+        options.dirs,
+        host=options.host,
+        port=options.port,
+        token=options.token,
+        pictures=not options.no_pictures,
+        host_names=options.host_name,
+    )
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
+from starlette.requests import ClientDisconnect
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
@@ -46,6 +47,8 @@ def of(error: Exception) -> ApiError:
     """What the service says of an exception; never a path, never a traceback."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, ClientDisconnect):
+        return ApiError(400, "the request was broken off")
     if isinstance(error, InputError):
         return ApiError(422, str(error))
     if isinstance(error, NotFoundError | PictureError):

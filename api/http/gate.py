@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import ipaddress
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,10 +40,18 @@ ErrorPage = Callable[[Problem], str]
 
 
 class Gate:
-    """Wraps `app`. `page`: an error as a page, for people who ask for one."""
+    """Wraps `app`. `page`: an error as a page, for people who ask for one.
 
-    def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics, log: RequestLog, page: ErrorPage) -> None:
+    `hosts`: names under which the service may be called, beside the addresses of loopback; all without it. A page of
+    another site whose name was made to point here is so kept from reading what needs no token.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, token: str | None, metrics: Metrics, log: RequestLog, page: ErrorPage,
+        hosts: Collection[str] | None = None,
+    ) -> None:  # fmt: skip
         self._app = app
+        self._hosts = None if hosts is None else {name.lower() for name in hosts}
         self._token = None if token is None else token.encode()
         self._metrics = metrics
         self._log = log
@@ -111,7 +120,9 @@ class Gate:
             if name == b"content-length":
                 length = value
             elif name == b"authorization":
-                authorization = value
+                authorization = value if authorization is None else b""  # of two, neither counts
+            elif name == b"host" and self._hosts is not None and not self._is_here(value):
+                raise ApiError(421, "Host is not this service: call it as localhost, or start it with --host-name")
         if length is not None and (not length.isdigit() or int(length[:12]) > LARGEST_BODY):
             raise ApiError(413, f"the body is too large; expected at most {LARGEST_BODY} bytes")
         if self._token is not None and raw not in OPEN and not self._allowed(authorization):
@@ -121,6 +132,12 @@ class Gate:
             scope["path"] = raw.decode("ascii")
         except UnicodeDecodeError:
             raise ApiError(400, "the path is not ASCII; expected percent-encoding") from None
+
+    def _is_here(self, host: bytes) -> bool:
+        """Whether a Host header names this machine, or a name that is allowed."""
+        text = host.decode("latin-1").strip().lower()
+        name = text[: text.find("]") + 1] if text.startswith("[") else text.partition(":")[0]
+        return is_loopback(name.strip("[]")) or name in (self._hosts or ())
 
     def _allowed(self, authorization: bytes | None) -> bool:
         """Whether the header carries the token, compared in constant time."""
@@ -135,6 +152,14 @@ class Gate:
             given = b""
         assert self._token is not None
         return hmac.compare_digest(given, self._token)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def refusal(said: ApiError, scope: Scope, page: ErrorPage) -> Answer:

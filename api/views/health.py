@@ -56,4 +56,10 @@ def health(shelves: Collection[Shelf], *, version: str, pictures: bool) -> Healt
 def _well(shelf: Shelf) -> bool:
     state = shelf.verification
     parts = () if state is None else state["parts"].values()
-    return bool(shelf.available and state and not state["failed"] and all(x in ("verified", "begun") for x in parts))
+    return bool(
+        shelf.available
+        and state
+        and state["tables"] == "verified"
+        and not state["failed"]
+        and all(x in ("verified", "begun") for x in parts)
+    )

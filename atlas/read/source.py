@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ def opened(root: Path, name: str, *, dictionary: Sequence[str] = ()) -> pq.Parqu
     """
     table = tables.BY_NAME[name]
     path = root / table.path
+    there = _there(path)
     if not path.is_file():
-        if table.required:
+        if there or table.required:
             raise FolderError(f"{table.path} is missing; copy the atlas again")
         return None
     try:
@@ -34,6 +36,12 @@ def opened(root: Path, name: str, *, dictionary: Sequence[str] = ()) -> pq.Parqu
     except (pa.ArrowException, OSError) as error:
         raise FolderError(f"{table.path} cannot be read ({error}); copy the atlas again") from None
     return file
+
+
+@lru_cache(maxsize=4096)
+def _there(path: Path) -> bool:
+    """Whether a file was there when it was first looked for: one that vanishes later is no absent table."""
+    return path.is_file()
 
 
 def fit(table: Table, schema: pa.Schema) -> None:

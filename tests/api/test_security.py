@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import shutil
 import socket
 import statistics
 import time
@@ -300,6 +302,7 @@ def test_nothing_without_the_token(guarded: str) -> None:
             {"Authorization": "s3cret-token"},
             {"Authorization": "Basic !!!"},
             {"Authorization": "Bearer s3cret-token2"},
+            [("Authorization", "Bearer s3cret-token"), ("Authorization", "Bearer s3cret-token")],
         ):
             answer = httpx.get(guarded + path, headers=headers)
             assert refused(answer.status_code, dict(answer.headers), answer.content)["status"] == 401
@@ -313,6 +316,60 @@ def test_all_with_the_token(guarded: str) -> None:
         assert httpx.get(f"{guarded}/plain", headers={"Authorization": header}).status_code == 200
     answer = httpx.get(f"{guarded}{A}/images/5/thumbnail", headers={"Authorization": "Bearer s3cret-token"})
     assert answer.headers["cache-control"].startswith("private")
+
+
+def test_a_service_without_a_token_answers_only_to_its_own_names(atlases: Path) -> None:
+    """A page of another site whose name points to this machine (DNS rebinding) reads nothing."""
+    with serving(create_app([atlases / "plain"], hosts=("atlas.example",))) as address:
+        port = address.rpartition(":")[2]
+        for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", "LOCALHOST", "atlas.example:80"):
+            assert httpx.get(f"{address}{A}", headers={"Host": host}).status_code == 200, host
+        for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "", "192.0.2.1"):
+            answer = httpx.get(f"{address}{A}", headers={"Host": host})
+            assert refused(answer.status_code, dict(answer.headers), answer.content)["status"] == 421, host
+
+
+# What breaks off, or changes
+
+
+def test_a_post_that_is_broken_off_is_no_fault_of_the_service(atlases: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = io.BytesIO()
+    with serving(create_app([atlases / "plain"], log=log)) as address:
+        host, _, port = address.removeprefix("http://").partition(":")
+        for _ in range(20):
+            with socket.create_connection((host, int(port))) as connection:
+                head = f"POST {A}/neighbours HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{{"
+                connection.sendall(head.encode())
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and log.getvalue().count(b"neighbours_of") < 20:
+            time.sleep(0.05)
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert {line["status"] for line in lines if line["route"] == "neighbours_of"} == {400}
+    assert not caplog.records
+
+
+def test_an_atlas_that_changes_while_it_is_served_is_said_and_the_others_serve(atlases: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(atlases / "plain", copied)
+    with serving(create_app([copied, atlases / "odd"])) as address, httpx.Client(base_url=address) as client:
+        assert client.get(f"{A}/map?kind=pca").status_code == 200
+        (copied / "map.parquet").unlink()
+        (copied / "images.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+        for path in (f"{A}/map?kind=pca", f"{A}/search?q=jpg"):
+            answer = client.get(path)
+            assert refused_or_gone(answer.status_code, answer.content)["status"] == 503, path
+        assert client.get("/api/v1/atlases/odd%2Fatlas/map").status_code == 200
+        health = client.get("/api/v1/health").json()
+        assert health["status"] == "degraded"
+        verification = next(a["verification"] for a in health["atlases"] if a["name"] == "plain")
+        assert verification["tables"] == "failed"
+
+
+def refused_or_gone(status: int, body: bytes) -> dict[str, Any]:
+    assert status == 503
+    said: dict[str, Any] = json.loads(body)
+    assert not [secret for secret in SECRETS if secret in body.decode()], body
+    return said
 
 
 # No pictures

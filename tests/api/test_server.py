@@ -92,7 +92,7 @@ def test_a_line_of_json_a_request(process: Process) -> None:
 
 def test_sigterm_answers_what_has_begun(process: Process) -> None:
     with connect(process.address) as slow, connect(process.address) as idle:
-        slow.sendall(f"POST {A}/neighbours HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n".encode())
+        slow.sendall(f"POST {A}/neighbours HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n".encode())
         time.sleep(0.3)
         process.process.send_signal(signal.SIGTERM)
         assert idle.recv(100) == b""  # it had nothing to wait for
@@ -126,7 +126,7 @@ def test_silent_and_slow_clients_do_not_stop_others(process: Process) -> None:
         for number in range(100):
             reader = stack.enter_context(connect(process.address))
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            reader.sendall(f"GET {A}/neurons/conv1/{number % 6} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 20)
+            reader.sendall(f"GET {A}/neurons/conv1/{number % 6} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 20)
             writer = stack.enter_context(connect(process.address))
             writer.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
             held += [reader, writer]
@@ -173,7 +173,7 @@ def test_a_silent_connection_is_closed(atlases: Path) -> None:
                 held.sendall(begin)
                 assert held.recv(100) == b""
         with connect(process.address) as held:  # kept alive, then silent in the middle of a header
-            held.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            held.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert held.recv(4096).startswith(b"HTTP/1.1 200")
             held.sendall(b"GET /li")
             while more := held.recv(4096):
@@ -213,6 +213,12 @@ def test_other_machines_need_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     assert server.checked_token("0.0.0.0", "given") == "given"
     with pytest.raises(SettingsError, match="printable"):
         server.checked_token("127.0.0.1", "two words")
+    for empty in (server.checked_token,):
+        with pytest.raises(SettingsError, match="is empty"):
+            empty("127.0.0.1", "")
+    monkeypatch.setenv("NEURON_ATLAS_TOKEN", "")
+    with pytest.raises(SettingsError, match="is empty"):
+        server.checked_token("127.0.0.1", None)
 
 
 def test_an_address_that_is_taken_is_said_in_one_line() -> None:
@@ -220,6 +226,12 @@ def test_an_address_that_is_taken_is_said_in_one_line() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"--port {port}: cannot be bound"):
             server.bound("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999])
+def test_a_port_that_is_none_is_said(port: int) -> None:
+    with pytest.raises(SettingsError, match=f"--port {port}: expected 0 to 65535"):
+        server.bound("127.0.0.1", port)
 
 
 def test_a_folder_that_is_not_there_is_said_before_anything_starts(tmp_path: Path) -> None:
