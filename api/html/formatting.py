@@ -26,7 +26,7 @@ NAMES = {
     "begun": "begun, not sealed",
     "damaged": "left out",
     "own": "its own layer's weights",
-    "cascade": "the weights from the output down to it",
+    "cascade": "the weights of its layer and of all that feeds it",
     "all": "all weights",
 }
 

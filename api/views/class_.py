@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
@@ -16,6 +17,7 @@ from api.views.tile import Tile, tile
 from api.views.values import ClassName, Page, Url
 from api.views.view import Context, View
 from api.views.view import Page as HtmlPage
+from atlas.read import classes as tables
 
 
 @closed
@@ -27,6 +29,10 @@ class Class(TypedDict):
     images: Annotated[ImageList, doc("its images; `next` goes into …/images?class=")]
     accuracy: Annotated[float | None, doc("share of its images predicted as this class; null without predictions", 0.8)]
     neurons: Annotated[list[Tile], doc("neurons of which it is the top class, the most selective first, at most 24")]
+    driven: Annotated[
+        list[Tile],
+        doc("where it is no neuron's top class: those that its images drive nearest to their largest response", []),
+    ]
     images_url: Annotated[str, doc("all of its images", "/api/v1/atlases/digits/images?class=3")]
     images_page: Annotated[str, doc("page of all its images", "/digits/images?class=3")]
     url: Url
@@ -48,11 +54,25 @@ def _class(say: Speaker, class_id: int, images: ImageList) -> Class:
         "images": images,
         "accuracy": item["accuracy"],
         "neurons": [tile(say, int(number)) for number in numbers],
+        "driven": [] if len(numbers) else [tile(say, number) for number in _driven(say, class_id)],
         "images_url": with_query(f"{say.urls.api}/images", query),
         "images_page": with_query(f"{say.urls.page}/images", query),
         "url": item["url"],
         "page": item["page"],
     }
+
+
+def _driven(say: Speaker, class_id: int) -> list[int]:
+    """Numbers of the neurons to which its images mean most: by mean response as a share of the neuron's largest."""
+    rows = tables.driven(say.shelf.atlas.root, class_id)
+    if len(rows) == 0:
+        return []
+    numbers = say.store.layers.numbers("classes", rows["layer"].combine_chunks(), rows["channel"])
+    largest = say.store.neurons.numbers["max"][numbers].astype(np.float64)
+    mean = rows["mean"].to_numpy()
+    share = np.where((largest > 0) & (mean > 0), mean / np.where(largest > 0, largest, 1), 0)
+    best = np.argsort(-share, kind="stable")[:OF_CLASS]
+    return [int(numbers[at]) for at in best if share[at] > 0]
 
 
 def _answer(call: Call) -> Class:
@@ -68,6 +88,6 @@ def _page(call: Call) -> Context:
 
 
 VIEW = View(
-    "class", "/classes/{class_id}", "A class: its images, its neurons", _answer, Class, of="class",
+    "class", "/classes/{class_id}", "A class: its images, its neurons", _answer, Class, slow=True, of="class",
     page=HtmlPage("class.html", _page, slow=True),
 )  # fmt: skip

@@ -31,6 +31,7 @@ from api.views.values import (
 from api.views.view import Context, Sheet, View
 from api.views.view import Page as HtmlPage
 from atlas.read.examples import Example
+from atlas.types import SIDES
 
 
 @closed
@@ -161,11 +162,15 @@ def _page(call: Call) -> Context:
     told, words_of_more = _answer(call), "More neurons"
     held = told["neurons"]
     following = more(told["page"], call.values, PAGING, held["next"])
-    if call.values["cursor"] is None and held["next"] is not None:
-        every = _answer(replace(call, values={**call.values, "limit": LIMIT}))["neurons"]
+    if call.values["cursor"] is None:
+        every = (
+            held if held["next"] is None else _answer(replace(call, values={**call.values, "limit": LIMIT}))["neurons"]
+        )
         order = {name: number for number, name in enumerate(call.say.store.layers.names)}
-        telling = sorted(every["items"], key=lambda h: (h["side"] != "max", h["rank"], -order[h["layer"]]))
+        sides: dict[str, int] = {side: number for number, side in enumerate(SIDES)}
+        telling = sorted(every["items"], key=lambda h: (sides[h["side"]], h["rank"], -order[h["layer"]]))
         held["items"] = telling[: call.values["limit"]]
+    if call.values["cursor"] is None and held["next"] is not None:
         following = more(told["page"], call.values, PAGING, call.next(-call.values["limit"], held["total"]))
         words_of_more = f"All {held['total']}, layer by layer"
     return {

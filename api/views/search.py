@@ -11,7 +11,7 @@ from api.http.params import Param
 from api.http.urls import with_query
 from api.views.call import Call
 from api.views.speaker import Speaker
-from api.views.values import Next, Page, Url
+from api.views.values import Next, Page, Picture, Url
 from api.views.view import Context, Sheet, View
 from api.views.view import Page as HtmlPage
 from atlas.read import search
@@ -24,6 +24,7 @@ class Hit(TypedDict):
     kind: Annotated[Literal["layer", "neuron", "class", "image"], doc("what it is", "layer")]
     name: Annotated[str, doc("how it is called", "features.3.expand3x3")]
     detail: Annotated[str, doc("a few words on it", "conv, 64 neurons")]
+    picture: Annotated[Picture | None, doc("what it looks like: a crop, or an image, small; null for a layer")]
     url: Url
     page: Page
 
@@ -48,7 +49,25 @@ def _answer(call: Call) -> HitList:
 def _hit(say: Speaker, hit: search.Hit) -> Hit:
     ways = {"layer": say.urls.layer, "neuron": say.urls.neuron, "class": say.urls.class_, "image": say.urls.image}
     url, page = ways[hit.kind](*hit.key)  # type: ignore[operator]
-    return {"kind": hit.kind, "name": hit.name, "detail": hit.detail, "url": url, "page": page}
+    return {
+        "kind": hit.kind,
+        "name": hit.name,
+        "detail": hit.detail,
+        "picture": _picture(say, hit),
+        "url": url,
+        "page": page,
+    }
+
+
+def _picture(say: Speaker, hit: search.Hit) -> Picture | None:
+    store = say.store
+    if hit.kind == "neuron":
+        return say.picture(store.examples.strongest(store.layers.number(str(hit.key[0]), int(hit.key[1]))))
+    if hit.kind == "layer":
+        return None
+    number = int(hit.key[0])
+    row = store.images.get(number) if hit.kind == "image" else store.images.of_class(number, 0, 1)[0]
+    return say.thumbnail(row.image_id, row.thumbnail.why)
 
 
 def _page(call: Call) -> Context:

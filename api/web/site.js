@@ -185,7 +185,7 @@ async function find(form, q) {
   const low = q.toLowerCase();
   const to = (path) => new URL(path, base).href;
   const hits = index.layers.filter(([name]) => name.toLowerCase().includes(low))
-    .map(([name, kind, channels, file]) => ({ kind: "layer", name, detail: `${kind}, ${channels} neurons`, page: to(`layers/${file}.html`) }));
+    .map(([name, kind, channels, file]) => ({ kind: "layer", name, detail: `${kind}, ${channels} neuron${channels === 1 ? "" : "s"}`, page: to(`layers/${file}.html`) }));
   const neuron = /^(.+?)[\s:/#]+([0-9]{1,9})$/.exec(low);
   if (neuron) {
     for (const [name, , channels, file] of index.layers) {

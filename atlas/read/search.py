@@ -33,12 +33,17 @@ def search(atlas: Atlas, q: str) -> list[Hit]:
     return (found + _images(atlas, wanted, MOST - len(found[:MOST])))[:MOST]
 
 
+def _counted(count: int, word: str) -> str:
+    """`1 image`, `1 234 images`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}".replace(",", "\u202f")
+
+
 def _layers(atlas: Atlas, wanted: str) -> list[Hit]:
     low = wanted.casefold()
     rows = [row for row in atlas.store.layers.rows if low in row["layer"].casefold()]
     rows.sort(key=lambda row: (row["layer"].casefold() != low, not row["layer"].casefold().startswith(low)))
     return [
-        Hit("layer", (row["layer"],), row["layer"], f"{row['kind']}, {row['channels']} neurons")
+        Hit("layer", (row["layer"],), row["layer"], f"{row['kind']}, {_counted(row['channels'], 'neuron')}")
         for row in rows[:_EACH]
     ]  # fmt: skip
 
@@ -80,7 +85,14 @@ def _classes(atlas: Atlas, wanted: str) -> list[Hit]:
         name = images.name(class_id) or ""
         if low in name.casefold() or wanted == str(class_id):
             count = int(images.class_counts[at])
-            found.append(Hit("class", (class_id,), name or f"class {class_id}", f"{count} images"))
+            found.append(
+                Hit(
+                    "class",
+                    (class_id,),
+                    name or f"class {class_id}",
+                    _counted(count, "image"),
+                )
+            )
     found.sort(key=lambda hit: not hit.name.casefold().startswith(low))
     return found[:_EACH]
 

@@ -100,6 +100,13 @@ def test_the_colours_of_an_occlusion_map_are_explained_beside_it(client: httpx.C
     assert said in text
 
 
+def test_an_image_lists_its_strongest_places_first(client: httpx.Client) -> None:
+    text = page(client, "/constructed/images/5")
+    held = re.findall(r'data-spot="(max|min|spread)/[^"]*"', text)
+    assert held
+    assert held == sorted(held, key=("max", "min", "spread").index)
+
+
 def test_a_wall_links_its_next_page_with_what_was_asked(client: httpx.Client) -> None:
     text = page(client, "/constructed/layers/conv1?sort=max&order=asc&limit=4")
     link = re.search(r'rel="next" href="([^"]*cursor=[^"]+)"', text)

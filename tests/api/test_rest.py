@@ -18,13 +18,16 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
+from api.app import create_app
 from api.views import VIEWS
 from api.views.health import Health
 from api.views.index import AtlasList
 from api.views.sectioned import model as whole
 from atlas.explain.kinds import SHOWN
 from atlas.tables.columns import MEASURES
+from tests import constructed
 from tests.api.conftest import ODD
+from tests.api.serving import serving
 
 A = "/api/v1/atlases/plain"
 MODELS = {view.name: whole(view) for view in VIEWS}
@@ -74,9 +77,8 @@ def test_every_field_is_described() -> None:
         for name, each in {**schema.get("$defs", {}), "": schema}.items():
             for key, value in each.get("properties", {}).items():
                 assert value.get("description"), f"{name}.{key}"
-            if name.endswith("Sections"):  # each only where it has something to say
-                continue
-            assert set(each.get("required", [])) == set(each.get("properties", {}))
+            if not name.endswith("Sections"):  # of these there is only what has something to say
+                assert set(each.get("required", [])) == set(each.get("properties", {}))
 
 
 def test_every_route_has_an_answer_here() -> None:
@@ -244,6 +246,34 @@ def test_neurons_are_filtered(service: httpx.Client) -> None:
     assert get(service, f"{A}/layers/conv1/neurons?dead=true")["items"] == []
     assert get(service, f"{A}/layers/conv1/neurons?dead=false")["total"] == 6
     assert get(service, f"{A}/layers/conv1/neurons?class=99")["total"] == 0
+
+
+def test_a_class_that_is_no_neurons_top_class_shows_what_its_images_drive(tmp_path: Path) -> None:
+    """Nine classes, of which a neuron keeps five: the sixth from channel 0 on is top class of none of two neurons."""
+    shape = constructed.Shape(name="few", layers=(("a", 2), ("b", 1)), classes=tuple("pqrstuvwx"))
+    folder = constructed.write(tmp_path / "few", shape)
+    means = {(r["layer"], r["channel"]): r["mean"] for r in pq.read_table(folder / "classes.parquet").to_pylist()
+             if r["class_id"] == 7}  # fmt: skip
+    largest = {(r["layer"], r["channel"]): r["max"] for r in pq.read_table(folder / "neurons.parquet").to_pylist()}
+    with serving(create_app([folder])) as address, httpx.Client(base_url=address) as client:
+        said = get(client, "/api/v1/atlases/few/classes/7")
+        assert said["neurons"] == []
+        order = sorted(means, key=lambda neuron: -means[neuron] / largest[neuron])
+        assert [(n["layer"], n["channel"]) for n in said["driven"]] == order
+        assert "Neurons that its images drive" in client.get("/few/classes/7").text
+        assert get(client, "/api/v1/atlases/few/classes/0")["driven"] == []
+
+
+def test_what_is_found_has_a_picture(service: httpx.Client) -> None:
+    hits = get(service, f"{A}/search?q=conv1%201")["items"] + get(service, f"{A}/search?q=bear")["items"]
+    hits += get(service, f"{A}/search?q=7.jpg")["items"]
+    assert {hit["kind"] for hit in hits} == {"neuron", "class", "image"}
+    for hit in hits:
+        assert service.get(hit["picture"]["url"]).status_code == 200
+    assert get(service, f"{A}/search?q=conv1")["items"][0]["picture"] is None
+    assert "10 images" in next(hit["detail"] for hit in hits if hit["kind"] == "class")
+    text = service.get("/plain/search?q=bear", headers={"accept": "text/html"}).text
+    assert hits[1]["picture"]["url"] in text
 
 
 def test_images_of_a_class_are_its_images(service: httpx.Client) -> None:
