@@ -19,7 +19,7 @@ from atlas.explain import crops
 from atlas.harvest.positions import TOLERANCE
 from atlas.images import decode
 from atlas.images.manifest import list_images, read_images
-from atlas.network.recorder import Recorder
+from atlas.network.recorder import Recorder, flat_of
 from atlas.network.session import Session
 from atlas.store import layout
 from atlas.store.sealed import Sealed
@@ -127,13 +127,15 @@ class _Again:
         response = example["response"]
         size = max(abs(response), 1e-3)
         found = self._map(layer, example["channel"], pixels, slot)
-        here = float(found[example["y"], example["x"]])
+        at = int(flat_of(layer, example["y"], example["x"], found.shape[1]))
+        here = float(found.flat[at])
         best = float(found.min() if example["side"] == "min" else found.max())
         result.response = max(result.response, abs(here - response) / size)
         result.moved += best != here
         box = layer.field.box(example["y"], example["x"])
-        noisy = self._map(layer, example["channel"], _noise_outside(pixels, box), slot)
-        result.outside = max(result.outside, abs(float(noisy[example["y"], example["x"]]) - here) / size)
+        if not layer.field.global_field:  # else nothing lies outside; a gate sees more than the box that is cut
+            noisy = self._map(layer, example["channel"], _noise_outside(pixels, box), slot)
+            result.outside = max(result.outside, abs(float(noisy.flat[at]) - here) / size)
         place = decode.place(image.width, image.height, session.preprocessing)
         shape = crops.picture_shape(layer.field, self.picture_size)
         result.crops += crops.encode(crops.cut(image, place.to_stored(box), shape, session.fill)) != crop

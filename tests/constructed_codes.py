@@ -23,6 +23,7 @@ from atlas.store.pictures import missing
 from atlas.tables.codes import codes as codes_schema
 from atlas.tables.columns import PICTURE
 from atlas.tables.examples import EXAMPLES
+from atlas.tables.neurons import responses as responses_schema
 from atlas.types import Axis, Field, Layer
 
 CLASSES = 5
@@ -139,6 +140,7 @@ def _write(
             "image_id": ids,
             "source": ["s"] * count,
             "key": [f"{i}.png" for i in ids],
+            "content": [bytes(32)] * count,
             "class_id": pa.array(classes, pa.int32()),
             "width": pa.array([32] * count, pa.int32()),
             "height": pa.array([32] * count, pa.int32()),
@@ -160,7 +162,7 @@ def _write(
                 "min": vectors(values[sample], pa.float32()),
             }
         )
-        parquet.write_batches(folder, layout.file_of("responses", number), responses(values.shape[1]), [table])
+        parquet.write_batches(folder, layout.file_of("responses", number), responses_schema(values.shape[1]), [table])
         for channel in range(values.shape[1]):
             for c in present:
                 of_class = values[classes == c, channel]

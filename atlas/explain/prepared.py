@@ -40,7 +40,7 @@ class Prepared:
 
 def prepare(module: nn.Module, layer: Layer, images: Images, kinds: Sequence[str]) -> Prepared:
     """Tried on noise of the size of `images`, so it depends on the network alone."""
-    noise = np.random.default_rng(0).integers(0, 256, (1, images.height, images.width, 3))
+    noise = np.random.default_rng(0).integers(0, 256, (1, *images.pixels.shape[1:]))
     inputs = images.normalise(noise.astype(images.pixels.dtype))
     crops = proven(module, layer, geometry(layer, images.height, images.width), inputs)
     strict = any(not RULES[kind].linear for kind in kinds if kind in RULES)

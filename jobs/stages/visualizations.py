@@ -302,7 +302,7 @@ def replay(worker: Work, part: Part, rows_asked: int) -> Replayed:
         pixels = files.decode(part.picture(row["picture"]), subject.spectrum.channels)[None]
         if row["target"] == "class":
             again = float(score(subject.module, subject.inputs(pixels, worker.options.rows))[0, row["channel"]])
-            name = f"class {row['class_id']}"
+            name = f"class {row['channel']}"
         else:
             layer = worker.session.layer(row["layer"])
             canvas = _canvas(worker, layer)

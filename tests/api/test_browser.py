@@ -226,7 +226,7 @@ def test_search_finds_without_script(scriptless: Watched) -> None:
     page = scriptless.open("/shown")
     page.fill("input[name=q]", "bear")
     page.press("input[name=q]", "Enter")
-    page.locator(".found a", has_text="bear").first.click()
+    page.locator("main a", has_text="bear").first.click()
     page.wait_for_url("**/shown/classes/1")
 
 

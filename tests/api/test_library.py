@@ -89,7 +89,7 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (no_sums, "not a sealed atlas"),
     (short_pack, "harvest-000000.tar has 5000 bytes"),
     (no_pack, "harvest-000000.tar is missing"),
-    (other_version, "format_version 99"),
+    (other_version, "an atlas of format 99"),
     (no_json, "cannot be read"),
     (out_of_the_folder, "expected a path inside the folder"),
     (stray_codes, "part-00009.parquet is not in SHA256SUMS"),
