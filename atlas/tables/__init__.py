@@ -41,7 +41,6 @@ TABLES: tuple[Table, ...] = (
     network.SANITY,
     occlusion.OCCLUSION,
     words.WORDS,
-    words.EMBEDDINGS,
     connections.CONNECTIONS,
     connections.ADDITIVITY,
     connections.REMOVALS,

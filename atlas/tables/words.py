@@ -1,4 +1,4 @@
-"""Part `words`: formulas over concepts for every neuron, and embeddings of what drives it."""
+"""Part `words`: formulas over concepts for every neuron."""
 
 from __future__ import annotations
 
@@ -49,16 +49,3 @@ WORDS = Table(
     ),
     part=PART,
 )  # fmt: skip
-EMBEDDINGS = Table(
-    "embeddings",
-    "neuron",
-    "mean embedding of a neuron's strongest crops by the encoder of images and texts",
-    schema(
-        LAYER,
-        CHANNEL,
-        column("embedding", pa.list_(pa.float32()), "of length 1; null where the neuron has no crops", null=True),
-    ),
-    key=("layer", "channel"),
-    references=(neuron(),),
-    part=PART,
-)
