@@ -14,7 +14,7 @@ from atlas.errors import SettingsError
 from jobs.build import build
 from jobs.cli import main
 from jobs.extend import extend
-from tests import tiny
+from tests import tiny, tiny_net
 
 OPTIONS: dict[str, Any] = {"k": 3, "sample": 40, "chunk_size": "16", "projections": (), "evidence": 0}
 
@@ -47,7 +47,9 @@ def files(atlas: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sources", [("more",), ("few",), ("few", "more")])
-def test_equals_one_build_over_all(root: Path, small: Path, tmp_path: Path, sources: tuple[str, ...]) -> None:
+def test_equals_one_build_over_all(
+    root: Path, small: Path, tmp_path: Path, sources: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = over_all(root, tmp_path / "whole", *sources)
     stamps = {p.name: p.stat().st_mtime_ns for p in small.glob("pictures/*")}
     extended = extend(str(small), tuple(str(root / source) for source in sources), str(tmp_path / "new"), workers="1")
@@ -56,7 +58,10 @@ def test_equals_one_build_over_all(root: Path, small: Path, tmp_path: Path, sour
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
     assert stamps == {p.name: p.stat().st_mtime_ns for p in small.glob("pictures/*")}  # sealed is immutable
-    assert main(["verify", str(tmp_path / "new"), "--replay", "5"]) == 0
+    images = [str(root / "images"), *(str(root / source) for source in sources)]
+    originals = ["--network", f"{tiny_net.__file__}:net", "--weights", str(root / "weights.safetensors")]
+    assert main(["verify", str(tmp_path / "new"), "--replay", "5", *originals, "--images", *images]) == 0
+    assert "5 examples from the original files" in capsys.readouterr().out
 
 
 @pytest.mark.slow
