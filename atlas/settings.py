@@ -40,6 +40,9 @@ class Settings:
     exclude: tuple[str, ...] = _network((), "layers to leave out; * matches any text")
     code_layer: str | None = _network(None, "layer whose input is the code; default the one that gives the logits")
     output: str | None = _network(None, "which output holds the logits, by name or place, where there are several")
+    no_classes: bool = _network(
+        False, "the network gives features: no prediction, no accuracy, no class profile; the code is its output"
+    )
     channels: int | None = _network(
         None, "channels of the input, 3 or 1 (grey); default the network's own", low=1, high=3
     )
@@ -171,6 +174,8 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"--{name} {value}: expected {expected}")
     if settings.std is not None and min(settings.std) <= 0:
         raise SettingsError(f"--std {settings.std}: expected numbers above 0")
+    if settings.no_classes and settings.code_layer:
+        raise SettingsError(f"--code-layer {settings.code_layer}: with --no-classes the code is the network's output")
     if settings.channels == 2:
         raise SettingsError("--channels 2: expected 3, or 1 for grey")
     if settings.chunk_size != "auto" and int(settings.chunk_size) % settings.batch_size:

@@ -86,6 +86,12 @@ def _check_needed(stage: Stage, sealed: Sealed) -> None:
     for need in stage.needs:
         if need in ("network", "images"):
             continue
+        if need == "classes":
+            if not sealed.classified:
+                raise SettingsError(
+                    f"add {stage.name}: the network of {sealed.location} gives features, no classes (--no-classes)"
+                )
+            continue
         if parts.look(sealed.folder, sealed.digest, need).state != "sealed":
             raise SettingsError(f"add {stage.name}: needs the part {need}; neuron-atlas add {need} {sealed.location}")
 

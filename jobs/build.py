@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
-from atlas.errors import DeviceMemoryError
+from atlas.errors import DeviceMemoryError, SettingsError
 from atlas.images.manifest import Manifest
 from atlas.scan.earlier import Earlier
 from atlas.settings import Settings
@@ -35,8 +35,11 @@ def build(settings: Settings) -> str:
 
 
 def wanted(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
-    """The parts that a build was asked for, with their options. Raises `SettingsError` for a name that is none."""
+    """The parts that a build was asked for, with their options. Raises `SettingsError` for one that cannot be made."""
     found: dict[str, dict[str, Any]] = {stages.part(name).name: {} for name in settings.with_parts}
+    needing = [name for name in found if "classes" in stages.part(name).needs and settings.no_classes]
+    if needing:
+        raise SettingsError(f"--with {needing[0]}: needs classes, which a network with --no-classes does not give")
     if settings.occlusion:
         found["occlusion"] = {"examples": settings.occlusion}
     return list(found.items())

@@ -74,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("dir", help="folder of a sealed atlas")
     layers = command("layers", _layers, "layers of an atlas or of a network, with shapes and fields")
     layers.add_argument("dir", nargs="?", help="folder of a sealed atlas")
-    layers.add_argument("--network", help="torchvision name, or FILE.py:FACTORY, instead of a folder")
-    layers.add_argument("--crop", type=int, help="side of the network's input (default: the network's own)")
+    layers.add_argument("--network", help="torchvision name, timm:NAME or FILE.py:FACTORY, instead of a folder")
+    add_options(layers, Settings, ("crop", "channels", "output", "no_classes"), otherwise="the network's own")
     verify = command("verify", _verify, "checksums, counts, references, order, of the atlas and of each part")
     verify.add_argument("dir", help="folder of a sealed atlas")
     verify.add_argument(
@@ -230,7 +230,8 @@ def _layers(options: argparse.Namespace) -> int:
     if (options.dir is None) == (options.network is None):
         raise SettingsError("layers: expected either a folder or --network")
     if options.network:
-        print(show.network_layers(options.network, options.crop))
+        names = ("crop", "channels", "output", "no_classes")
+        print(show.network_layers(options.network, **{n: getattr(options, n) for n in names if hasattr(options, n)}))
         return 0
     import atlas
 

@@ -29,16 +29,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def info(opened: Atlas) -> str:
     """What an atlas is: network, data, counts, how far its pictures can be believed."""
     about = opened.about
-    counts, network, data, accuracy = about["counts"], about["network"], about["data"], about["accuracy"]
-    top1 = accuracy["top1"]
+    counts, network, data = about["counts"], about["network"], about["data"]
     index, timings = about["index"], about["timings"]
     lines = [
         f"{about['name']}: {network['name']} over {data['count']:,} images of {', '.join(data['sources'])}",
         f"  neurons      {counts['neurons']:,} in {counts['layers']} layers, {counts['dead']} dead",
         f"  images       {counts['images']:,} scanned, {counts['quarantined']} in quarantine, "
         f"{counts['classes']} classes",
-        f"  accuracy     {100 * top1:.1f} % top-1 of {accuracy['images']:,}" if top1 is not None else
-        "  accuracy     none: the images have no classes",
+        f"  accuracy     {_accuracy(about)}",
         f"  examples     {counts['examples']:,}; response sample of {counts['sample']:,} images",
         f"  index        {index.get('kind')}, recall@10 {_rounded(index.get('recall_at_10'))}, cosine",
         f"  digest       {about['digest']}",
@@ -47,6 +45,14 @@ def info(opened: Atlas) -> str:
     ]  # fmt: skip
     lines += [*parts_of(opened), "", *words_on_trust(about), *words_on_axes(about), "", atlas_layers(opened)]
     return "\n".join(lines)
+
+
+def _accuracy(about: dict[str, Any]) -> str:
+    accuracy = about["accuracy"]
+    if accuracy["top1"] is not None:
+        return f"{100 * accuracy['top1']:.1f} % top-1 of {accuracy['images']:,}"
+    features = about["settings"].get("no_classes")
+    return f"none: the {'network gives features, no classes' if features else 'images have no classes'}"
 
 
 def offered(location: str | None) -> str:
@@ -119,13 +125,19 @@ def atlas_layers(opened: Atlas) -> str:
     return _layers([{**row, "field": {w: row[f"field_{w}"] for w in ("size", "stride", "start")}} for row in rows])
 
 
-def network_layers(name: str, crop: int | None) -> str:
+def network_layers(
+    name: str,
+    crop: int | None = None,
+    channels: int | None = None,
+    output: str | None = None,
+    no_classes: bool = False,
+) -> str:
     """Layers of a network that needs no weights to be looked at, and what cannot be recorded, with the cure."""
     from atlas.network import layers, load
     from atlas.network.graph import trace
 
-    module = load.bare(name)
-    preprocessing = load.default_preprocessing(name)
+    module = load.bare(name, load.Ask(channels, output, not no_classes))
+    preprocessing = load.default_preprocessing(name, channels)
     side = crop or preprocessing.crop
     graph = trace(module, layers.example(module, side, side, preprocessing.channels))
     found, left_out = layers.layers_of(graph), layers.impossible_layers(graph)

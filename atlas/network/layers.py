@@ -39,6 +39,10 @@ class CodeSource(NamedTuple):
     call: int
 
 
+OUTPUT = CodeSource("", 0)
+"""The code is what the network gives: of one that gives features."""
+
+
 def find_layers(
     module: nn.Module,
     height: int,

@@ -33,9 +33,11 @@ def one_output(result: Any, key: str | None = None, classes: bool = True) -> Ten
         if not isinstance(there.get(key), Tensor):
             raise NetworkError(f"--output {key}: the network returns {_described(result)}; expected one of these")
         return _shaped(there[key], classes)
-    wanted = {name: value for name, value in there.items() if isinstance(value, Tensor) and value.dim() == 2}
+    tensors = {name: value for name, value in there.items() if isinstance(value, Tensor)}
+    wanted = {name: value for name, value in tensors.items() if value.dim() == 2} or (tensors if not classes else {})
     if len({id(value) for value in wanted.values()}) != 1:
-        raise NetworkError(f"network: returns {_described(result)}; say which is the logits with --output")
+        what = "the logits" if classes else "the features"
+        raise NetworkError(f"network: returns {_described(result)}; say which is {what} with --output")
     return _shaped(next(iter(wanted.values())), classes)
 
 

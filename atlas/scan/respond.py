@@ -8,6 +8,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
+from atlas.network.layers import OUTPUT
 from atlas.network.recorder import Recorder
 from atlas.scan.extremes import extremes
 from atlas.types import Layer
@@ -23,7 +24,8 @@ class Responder:
         self._indices, self._channels = [layer.index for layer in layers], [layer.channels for layer in layers]
         self._found: dict[int, Tensor] = {}
         self._codes: list[Tensor] = []
-        self._recorder = Recorder(module, layers, self._take, inputs=[code], take_input=self._take_code)
+        inputs = [] if code == OUTPUT else [code]
+        self._recorder = Recorder(module, layers, self._take, inputs=inputs, take_input=self._take_code)
 
     def __enter__(self) -> Responder:
         self._recorder.__enter__()
@@ -42,11 +44,15 @@ class Responder:
 
     @torch.inference_mode()
     def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Side max, side min, mean of the map (N, neurons); logits (N, classes); codes (N, dimensions): all float32."""
+        """Side max, side min, mean of the map (N, neurons); logits (N, classes); codes (N, dimensions): all float32.
+
+        Where the code is the output, the logits are the codes.
+        """
         # Asked for at once, since a small piece of memory a layer would lie where the next feature map could have been.
         found = torch.empty((3, len(batch), sum(self._channels)), device=batch.device)
         self._found = dict(zip(self._indices, torch.split(found, self._channels, 2), strict=True))
         self._codes.clear()
         logits = self._recorder.run(batch)
         assert logits is not None
-        return found[0], found[1], found[2], logits.float(), self._codes[-1]
+        logits = logits.float()
+        return found[0], found[1], found[2], logits, self._codes[-1] if self._codes else logits

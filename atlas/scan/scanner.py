@@ -50,6 +50,7 @@ class ScanSettings:
     seed: int
     threshold: int  # images whose content hashes to at most this may be in the response sample
     half_codes: bool
+    classes: bool = True  # the network gives logits; without it there is no prediction and no class profile
 
 
 @dataclass
@@ -202,13 +203,13 @@ class Scanner:
         unknown = np.full(len(properties.NAMES), np.nan, np.float32)
         measured = [unknown if (found := done[i].properties) is None else found for i in sampled]
         return Partial(
-            images=_images(done, kept.logits[index], class_ids[index], pack),
+            images=_images(done, kept.logits[index] if self.settings.classes else None, class_ids[index], pack),
             quarantine=quarantine,
             strongest=topk.strongest(high, ids, self.settings.k),
             weakest=topk.weakest(low, ids, self.settings.k),
             moments=statistics.moments(high, low, mean),
             histogram=statistics.histogram(high),
-            classes=statistics.class_sums(high, class_ids[index]),
+            classes=statistics.class_sums(high, class_ids[index] if self.settings.classes else np.full(len(index), -1)),
             sample=Sample(
                 hashes[sampled],
                 ids[sampled],
@@ -258,7 +259,7 @@ class _Kept:
 
 def _images(
     done: list[Light],
-    logits: NDArray[np.float32],
+    logits: NDArray[np.float32] | None,
     class_ids: NDArray[np.int64],
     pack: PackWriter | None,
 ) -> Images:
@@ -282,12 +283,15 @@ def _images(
 
 
 def _judged(
-    logits: NDArray[np.float32], class_ids: NDArray[np.int64]
+    logits: NDArray[np.float32] | None, class_ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
-    """Of logits (images, classes): the class predicted, its probability, the cross entropy; NaN without a class."""
-    loss = np.full(len(logits), np.nan, np.float32)
-    if not len(logits):
-        return loss.astype(np.int32), loss, loss
+    """Of logits (images, classes): the class predicted, its probability, the cross entropy; NaN without a class.
+
+    Of features (None): no class, -1, and NaN.
+    """
+    loss = np.full(len(class_ids), np.nan, np.float32)
+    if logits is None or not len(logits):
+        return np.full(len(class_ids), -1, np.int32), loss, loss
     log_softmax = torch.log_softmax(torch.from_numpy(logits).double(), 1)
     best, predicted = log_softmax.max(1)
     known = np.flatnonzero((class_ids >= 0) & (class_ids < logits.shape[1]))

@@ -33,6 +33,11 @@ class Sealed:
     def digest(self) -> str:
         return str(self.about["digest"])
 
+    @property
+    def classified(self) -> bool:
+        """Whether its network answers with classes; one that gives features (`--no-classes`) does not."""
+        return not self.about["settings"].get("no_classes", False)
+
     @cached_property
     def _sums(self) -> dict[str, str]:
         return seal.read_sums(self.folder)

@@ -47,14 +47,14 @@ def plan_network(settings: Settings) -> NetworkPlan:
     """Loads the network and finds its layers. Raises `InputError`."""
     if not settings.address:  # on a cluster the workers find out
         nvjpeg.check(settings.device, settings.decode)
-    ask = load.Ask(settings.channels, settings.output)
+    ask = load.Ask(settings.channels, settings.output, not settings.no_classes)
     source = load.fetch(settings.network, settings.weights, ask)
     loaded = load.build(source)
     preprocessing = resolve_preprocessing(settings, loaded.preprocessing)
     crop = preprocessing.crop
     graph = trace(loaded.module, layers.example(loaded.module, crop, crop, preprocessing.channels))
     chosen = layers.layers_of(graph, settings.layers, settings.exclude)
-    code = layers.code_source(graph, settings.code_layer)
+    code = layers.OUTPUT if settings.no_classes else layers.code_source(graph, settings.code_layer)
     for name in settings.map_layers:
         if name not in {layer.name for layer in chosen}:
             raise NetworkError(f"--map-layers {name}: not among the layers of this build; see neuron-atlas layers")

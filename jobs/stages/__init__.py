@@ -47,7 +47,8 @@ class Stage:
     """A stage. `module`: where its functions are. `noun`: what the sizes of its chunks count, for the progress line.
 
     `parallel`: it has work for workers; the others are the driver's alone. `part`: it makes the part of its name from a
-    sealed atlas. Then `needs` says what of "network" and "images" it must have, and which other parts; `options` names
+    sealed atlas. Then `needs` says what of "network", "images" and "classes" (that the network
+    answers with classes) it must have, and which other parts; `options` names
     the frozen dataclass of its options, `module:Class`; `several`: it may be made more than once, as NAME@AS;
     `version` grows when its results change.
     """
@@ -97,7 +98,8 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "localization", "where in each image its class is, beside boxes without a network", "jobs.stages.localization",
-        "images", part=True, needs=("network", "images"), options="atlas.localize.settings:LocalizationSettings",
+        "images", part=True, needs=("network", "images", "classes"),
+        options="atlas.localize.settings:LocalizationSettings",
     ),
     Stage(
         "visualizations", "pictures made to drive neurons and classes", "jobs.stages.visualizations", "neurons",
@@ -109,7 +111,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "attributes", "accuracy and loss as a function of what images are like", "jobs.stages.attributes", "tables",
-        part=True, options="atlas.attributes.settings:AttributesSettings",
+        part=True, needs=("classes",), options="atlas.attributes.settings:AttributesSettings",
     ),
 )  # fmt: skip
 """The stages of `build`, in their order, and after them the parts."""

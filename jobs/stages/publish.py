@@ -90,8 +90,8 @@ def versions() -> dict[str, str]:
 
 
 def _accuracy(job: Job) -> dict[str, Any]:
-    """Share of images with a class whose largest logit is of that class."""
+    """Share of images with a class whose largest logit is of that class; null where the network gives features."""
     images = job.gathered.images
-    labelled = images.class_id >= 0
+    labelled = (images.class_id >= 0) & (not job.plan.settings.no_classes)
     right = images.predicted[labelled] == images.class_id[labelled]
     return {"top1": float(right.mean()) if len(right) else None, "images": len(right)}

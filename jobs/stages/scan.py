@@ -49,7 +49,15 @@ def scanner_of(worker: Work) -> Scanner:
         session.code,
         session.normalise,
         feed,
-        ScanSettings(settings.k, settings.batch_size, data.chunk, settings.seed, data.threshold, data.half_codes),
+        ScanSettings(
+            settings.k,
+            settings.batch_size,
+            data.chunk,
+            settings.seed,
+            data.threshold,
+            data.half_codes,
+            not settings.no_classes,
+        ),
         in_flight=1 if session.device.type == "cuda" else 0,
     )
 

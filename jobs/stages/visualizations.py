@@ -51,7 +51,7 @@ def chunks(job: Job) -> Sequence[Chunk]:
     for name, channels in _chosen(job.atlas, layers, settings).items():
         for part in _pieces(channels, chunk_size(settings)):
             found.append(Chunk(len(part), f"layer {name}, neurons {part[0]} to {part[-1]}", ("neurons", name, part)))
-    known = len(job.atlas.about["data"]["classes"])
+    known = len(job.atlas.about["data"]["classes"]) if job.atlas.classified else 0
     order = generator(settings.seed, "classes").permutation(known)[: count(settings.classes, known)]
     for part in _pieces(sorted(int(each) for each in order), settings.rows):
         found.append(Chunk(len(part), f"classes {part[0]} to {part[-1]}", ("classes", _output(job.atlas), part)))
