@@ -13,11 +13,10 @@ from atlas.errors import FolderError, NotFoundError
 from atlas.read import verify
 from atlas.store import seal
 from atlas.store.files import Folder
-from atlas.types import SIDES
 
 if TYPE_CHECKING:
     import duckdb
-    from PIL.Image import Image
+    from PIL.Image import Image as Picture
 
     from atlas.read.audit import Report
     from atlas.read.examples import Examples
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from atlas.read.layers import Layers
     from atlas.read.neighbours import Neighbour, Neighbours
     from atlas.read.neurons import Neurons
+    from atlas.read.objects import Class, Image, Layer, Neuron
     from atlas.read.parts import Part, Parts
     from atlas.read.pictures import Packs
     from atlas.read.relations import Relations
@@ -152,18 +152,36 @@ class Atlas:
         """What `atlas.json` says."""
         return dict(self.about)
 
-    def neuron(self, layer: str, channel: int) -> dict[str, Any]:
-        """All rows of one neuron: its row of neurons.parquet, and those of the other tables under their names.
+    def neuron(self, layer: str, channel: int) -> Neuron:
+        """One neuron: `.max`, `.examples`, `.picture()`. Raises `NotFoundError` for one that there is not."""
+        from atlas.read.objects import Neuron
 
-        Raises `NotFoundError` for a neuron that there is not.
-        """
         self.store.layers.number(layer, channel)
-        names = [table.name for table in tables.of_part(None) if table.of == "neuron" and table.name != "neurons"]
-        row = self._rows("neurons", layer=layer, channel=channel)[0]
-        found = {name: self._rows(name, layer=layer, channel=channel) for name in names}
-        order = {side: number for number, side in enumerate(SIDES)}
-        found["examples"].sort(key=lambda example: (order[example["side"]], example["rank"]))
-        return {**row, **found}
+        return Neuron(self, self._row("neurons", layer=layer, channel=channel))
+
+    def layer(self, layer: str) -> Layer:
+        """One layer; `opened.layer("conv1")[3]` is a neuron of it. Raises `NotFoundError`."""
+        from atlas.read.objects import Layer
+
+        return Layer(self, self.store.layers.rows[self.store.layers.index(layer)])
+
+    def class_(self, class_id: int) -> Class:
+        """One class of the images or of the network. Raises `NotFoundError`."""
+        from atlas.read.objects import Class
+
+        known = self.class_names
+        if class_id not in known:
+            raise NotFoundError(f"class {class_id}: no such class; expected one of {_some(sorted(known))}")
+        return Class(self, {"class_id": int(class_id), "class_name": known[class_id]})
+
+    @cached_property
+    def class_names(self) -> dict[int, str]:
+        """Names of the classes of images; those without a name have an empty one."""
+        sql = (
+            "SELECT class_id, coalesce(min(class_name), '') FROM (SELECT class_id, class_name FROM images UNION ALL "
+            "SELECT unnest(class_ids), NULL FROM images) WHERE class_id IS NOT NULL GROUP BY ALL"
+        )
+        return dict(sorted(self.query(sql).fetchall()))
 
     def find(self, words: str, k: int = 20) -> list[Named]:
         """Neurons whose words match and beat chance, the best on the held-out half first. Raises `NotFoundError`."""
@@ -171,22 +189,31 @@ class Atlas:
             raise NotFoundError(f"{self.name} has no part words; make it with: neuron-atlas add words {self.root}")
         return self.store.words.find(words, k)
 
-    def image(self, image_id: int) -> dict[str, Any]:
-        """An image's row, with the examples that it is. Raises `NotFoundError` for one that there is not."""
-        self.store.images.row(image_id)
-        row = self._rows("images", image_id=image_id)[0]
-        return {**row, "examples": self._rows("examples", image_id=image_id)}
+    def image(self, image_id: int) -> Image:
+        """One image: `.thumbnail`, `.examples`, `.neighbours()`. Raises `NotFoundError` for one that there is not."""
+        from atlas.read.objects import Image
 
-    def _rows(self, table: str, **wanted: str | int) -> list[dict[str, Any]]:
-        """Rows of a table whose columns have these values."""
+        self.store.images.row(image_id)
+        return Image(self, self._row("images", image_id=image_id))
+
+    def _row(self, table: str, **wanted: str | int) -> dict[str, Any]:
+        """The row of a table whose columns have these values."""
         import pyarrow.compute as pc
 
         from atlas.read import source
 
         chosen = [pc.field(name) == value for name, value in wanted.items()]
-        return list(source.read(self.root, table, filters=reduce(and_, chosen)).to_pylist())
+        rows: list[dict[str, Any]] = source.read(self.root, table, filters=reduce(and_, chosen)).to_pylist()
+        if not rows:
+            raise FolderError(f"{table}.parquet has no row of {wanted}; build the atlas again")
+        return rows[0]
 
-    def picture(self, kind: str, **options: Any) -> Image:
+    def _repr_html_(self) -> str:
+        from atlas.read import show
+
+        return show.atlas(self)
+
+    def picture(self, kind: str, **options: Any) -> Picture:
         """A sheet for a paper or a slide, as `atlas.read.sheets.draw` draws it: `neuron`, `layer` or `tsne-grid`."""
         from atlas.read.sheets import draw
 
@@ -200,6 +227,12 @@ class Atlas:
         if picture["pack"] is None:
             raise NotFoundError(f"no picture: {picture['why']}")
         return self.store.packs.read(picture["pack"], picture["offset"], picture["length"])[0]
+
+    def picture_of(self, picture: Mapping[str, Any]) -> Picture:
+        """A value of a picture column as a PIL image. Raises as `picture_bytes`."""
+        from atlas.read.objects import decoded
+
+        return decoded(self.picture_bytes(picture), f"picture {picture['pack']}/{picture['offset']}")
 
     def verify(self) -> Report:
         """Checks all that the folder says of itself: checksums, counts, references, order, every picture."""
@@ -232,3 +265,8 @@ class Atlas:
     def neighbours_of(self, code: Sequence[float], k: int = 10) -> list[Neighbour]:
         """The `k` images nearest to a code. Raises `InputError` for a code of another size."""
         return self._near.of_code(code, k)
+
+
+def _some(values: Sequence[int]) -> str:
+    """The first values of a list, in words."""
+    return ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "") if values else "none"

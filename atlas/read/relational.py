@@ -22,9 +22,9 @@ def connection(root: Path, parts: Iterable[Part] = ()) -> Any:
         opened.register(table.name, _relation(root, table))
     sealed = [part for part in parts if part.state == "sealed"]
     for part in sealed:
-        opened.execute(f"CREATE SCHEMA {_quoted(part.name)}")
+        opened.execute(f"CREATE SCHEMA {quoted(part.name)}")
         for table in part.tables:
-            _view(opened, f"{_quoted(part.name)}.{_quoted(table.name)}", part, table)
+            _view(opened, f"{quoted(part.name)}.{quoted(table.name)}", part, table)
     for table in tables.TABLES:
         if table.part is not None:
             _union(opened, table, [part for part in sealed if table in part.tables])
@@ -68,7 +68,7 @@ def _relation(root: Path, table: Table) -> Any:
 def _view(opened: Any, name: str, part: Part, table: Table) -> None:
     whole = f"{part.name}/{table.name}"
     opened.register(whole, _relation(part.root, table))
-    opened.execute(f"CREATE VIEW {name} AS SELECT * FROM {_quoted(whole)}")
+    opened.execute(f"CREATE VIEW {name} AS SELECT * FROM {quoted(whole)}")
 
 
 def _union(opened: Any, table: Table, parts: list[Part]) -> None:
@@ -79,14 +79,16 @@ def _union(opened: Any, table: Table, parts: list[Part]) -> None:
         opened.register(table.name, empty)
         return
     each = [
-        f"SELECT {_text(part.name)} AS part, * FROM {_quoted(part.name)}.{_quoted(table.name)}" for part in parts
+        f"SELECT {text(part.name)} AS part, * FROM {quoted(part.name)}.{quoted(table.name)}" for part in parts
     ]  # fmt: skip
-    opened.execute(f"CREATE VIEW {_quoted(table.name)} AS {' UNION ALL BY NAME '.join(each)}")
+    opened.execute(f"CREATE VIEW {quoted(table.name)} AS {' UNION ALL BY NAME '.join(each)}")
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """A string in SQL."""
     return "'" + value.replace("'", "''") + "'"

@@ -250,24 +250,28 @@ def test_search_by_hand(opened: Atlas) -> None:
     assert search(opened, "  ") == []
 
 
-def test_methods_give_rows(opened: Atlas, folder: Path) -> None:
+def test_methods_give_objects(opened: Atlas, folder: Path) -> None:
     neuron = opened.neuron("fc", 2)
-    assert {k: v for k, v in neuron.items() if k in ("layer", "channel", "max")} == {
-        "layer": "fc",
-        "channel": 2,
-        "max": 18.0,
-    }
-    assert [(e["side"], e["rank"]) for e in neuron["examples"]][:2] == [("max", 0), ("max", 1)]
-    assert len(neuron["examples"]) == 28
-    assert {row["by"] for row in neuron["similar"]} == {"code", "classes", "responses"}
-    assert opened.picture_bytes(neuron["examples"][0]["crop"]).startswith(b"\x89PNG")
+    assert (neuron.layer, neuron.channel, neuron.max) == ("fc", 2, 18.0)
+    assert neuron.examples.select("side, rank").limit(2).fetchall() == [("max", 0), ("max", 1)]
+    assert neuron.examples.arrow().read_all().num_rows == 28
+    assert set(neuron.similar.select('"by"').fetchall()) == {("code",), ("classes",), ("responses",)}
+    place = neuron.examples.select("crop").limit(1).fetchall()[0]
+    assert opened.picture_bytes(place[0]).startswith(b"\x89PNG")
+    assert np.array_equal(
+        np.asarray(neuron.picture()), np.asarray(Image.open(io.BytesIO(opened.picture_bytes(place[0]))))
+    )
+    assert len(neuron.pictures("spread")) == 10
     with pytest.raises(NotFoundError, match="not asked for"):
-        opened.picture_bytes(next(r["picture"] for r in neuron["explanations"] if r["picture"]["why"]))
+        opened.picture_bytes(next(p for (p,) in neuron.explanations.select("picture").fetchall() if p["why"]))
+    with pytest.raises(NotFoundError, match="no picture 'crop' of side 'max', rank 99"):
+        neuron.picture(rank=99)
     with pytest.raises(NotFoundError, match="channel 9"):
         opened.neuron("fc", 9)
     image = opened.image(7)
-    assert image["key"].endswith("/7.jpg")
-    assert {row["image_id"] for row in image["examples"]} == {7}
+    assert image.key.endswith("/7.jpg")
+    assert image.examples.select("image_id").distinct().fetchall() == [(7,)]
+    assert image.thumbnail.size == Image.open(io.BytesIO(opened.picture_bytes(image.row["thumbnail"]))).size
     assert opened.info()["digest"] == opened.about["digest"]
     assert opened.verify().ok
     assert opened.responses.select("len(max)").distinct().order("1").fetchall() == [(4,), (5,), (6,)]

@@ -30,7 +30,7 @@ def test_it_opens_and_is_sound(path: Path) -> None:
     assert report.ok, str(report)
     opened = atlas.open(path)
     assert opened.neurons.count("*").fetchall() == [(10,)]
-    assert len(opened.neuron("conv1", 0)["examples"]) == 2
+    assert opened.neuron("conv1", 0).examples.count("*").fetchall() == [(2,)]
     assert opened.neighbours(0, 3)[0].image_id != 0
 
 
