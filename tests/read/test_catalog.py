@@ -254,7 +254,7 @@ def test_methods_give_objects(opened: Atlas, folder: Path) -> None:
     neuron = opened.neuron("fc", 2)
     assert (neuron.layer, neuron.channel, neuron.max) == ("fc", 2, 18.0)
     assert neuron.examples.select("side, rank").limit(2).fetchall() == [("max", 0), ("max", 1)]
-    assert neuron.examples.arrow().read_all().num_rows == 28
+    assert neuron.examples.to_arrow_table().num_rows == 28
     assert set(neuron.similar.select('"by"').fetchall()) == {("code",), ("classes",), ("responses",)}
     place = neuron.examples.select("crop").limit(1).fetchall()[0]
     assert opened.picture_bytes(place[0]).startswith(b"\x89PNG")
