@@ -1,7 +1,7 @@
 """One neuron, layer, image or class of an opened atlas as an object: for notebooks and scripts.
 
 Attributes are the columns of its row (pictures as PIL images) and, by their names, the rows that every table of the
-atlas and of its parts has of it, as DuckDB relations: `neuron.max`, `neuron.examples.to_arrow_table()`, `image.thumbnail`.
+atlas and of its parts has of it, as DuckDB relations: `neuron.max`, `neuron.similar.fetchall()`, `image.thumbnail`.
 """
 
 from __future__ import annotations
