@@ -47,6 +47,12 @@ class Settings:
         None, "channels of the input, 3 or 1 (grey); default the network's own", low=1, high=3
     )
     class_names: str | None = _images(None, "TSV: folder or number, readable name; its order is the class index")
+    label_column: str | None = _images(
+        None, "column of classes in Parquet files, or a sample's file ending or .json key in shards; default label, cls"
+    )
+    image_column: str | None = _images(
+        None, "column of images in Parquet files, or a sample's file ending in shards; default image"
+    )
     limit: int | None = _images(None, "only the first N images listed", low=1, high=2**62)
     resize: int | None = _images(
         None, "shorter side after resizing; default from the weights entry, else 256", low=1, high=8192

@@ -128,6 +128,7 @@ def template(seed: int, neurons: int, unit: int, classes: int, dimensions: int, 
         classes=statistics.class_sums(high, of),
         sample=Sample(rows.astype(np.uint64), rows, high[rows], low[rows], np.zeros((7, PROPERTIES), np.float32)),
         codes=np.zeros((unit, dimensions), np.float16),
+        scores=np.zeros((unit, 0), np.float32),
     )
 
 

@@ -110,7 +110,7 @@ def plan_part(
     if "images" in stage.needs:
         from jobs.planning.data import plan_data
 
-        data, manifest = plan_data(settings)
+        data, manifest = plan_data(settings, originals.network_names(sealed))
         originals.check_images(sealed, manifest)
     return Plan(settings, network, data, part=part), manifest
 

@@ -28,10 +28,18 @@ def build(settings: Settings) -> str:
     Raises `InputError` before any work, `JobError` during it.
     """
     wanted(settings)  # a part that there is not is said before hours of work
-    digest = begin(*make_plan(settings))
+    digest = begin(*planned(settings))
     for name, options in wanted(settings):
         add_part(settings, name, options)
     return digest
+
+
+def planned(settings: Settings) -> tuple[Plan, Manifest]:
+    """The plan; what is to be said of it before work starts is said."""
+    plan, manifest = make_plan(settings)
+    for note in manifest.notes:
+        say(f"note: {note}")
+    return plan, manifest
 
 
 def wanted(settings: Settings) -> list[tuple[str, dict[str, Any]]]:

@@ -16,8 +16,8 @@ from atlas.scan.earlier import Earlier
 from atlas.settings import OPERATIONAL, Settings, from_mapping
 from atlas.store import layout, parts, seal
 from atlas.store.files import Folder
-from jobs.build import add_part, begin, wanted
-from jobs.planning.plan import Plan, make_plan
+from jobs.build import add_part, begin, planned, wanted
+from jobs.planning.plan import Plan
 from jobs.progress import say
 
 CHANGEABLE = ("network", "weights", "class_names", *OPERATIONAL)
@@ -32,7 +32,7 @@ def extend(location: str, images: tuple[str, ...], out: str, **changes: Any) -> 
     old = Folder(location)
     about = seal.read_about(old)
     settings = settings_of(about, images, out, changes)
-    plan, manifest = make_plan(settings)
+    plan, manifest = planned(settings)
     check(location, about, plan, manifest)
     chunks = int(about["data"]["count"]) // plan.data.chunk
     if chunks and not (old.exists(layout.STATE) and old.exists(layout.SAMPLE)):

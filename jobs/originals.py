@@ -75,6 +75,12 @@ def _network(sealed: Sealed, saved: Mapping[str, Any], given: Mapping[str, Any])
     return {"network": network, "weights": weights}
 
 
+def network_names(sealed: Sealed) -> tuple[str, ...]:
+    """What the network calls its classes, where the atlas's classes are those."""
+    data = sealed.about["data"]
+    return tuple(data["classes"]) if data.get("named_by") == "network" else ()
+
+
 def check_network(sealed: Sealed, about: Mapping[str, str], preprocessing: Mapping[str, Any]) -> None:
     """Compares a network with the atlas's. Raises `SettingsError` naming what is another one."""
     before = sealed.about["settings"]["identity"]

@@ -18,13 +18,14 @@ from atlas.errors import FolderError, ImageError
 from atlas.explain import crops
 from atlas.harvest.positions import TOLERANCE
 from atlas.images import decode
-from atlas.images.manifest import list_images, read_images
+from atlas.images.manifest import read_images
 from atlas.network.recorder import Recorder, flat_of
 from atlas.network.session import Session
 from atlas.store import layout
 from atlas.store.sealed import Sealed
 from atlas.types import Box, Layer
 from jobs import originals
+from jobs.planning.data import listed
 from jobs.planning.network import plan_network
 
 
@@ -82,7 +83,7 @@ def replay(location: str, count: int, **given: Any) -> Replay:
     settings = originals.settings_for(sealed, location, given)
     network = plan_network(settings)
     originals.check_network(sealed, network.about, asdict(network.preprocessing))
-    manifest = list_images(settings.images, settings.class_names, settings.limit)
+    manifest = listed(settings, originals.network_names(sealed))
     originals.check_images(sealed, manifest)
     examples = _chosen(opened, count, settings.seed)
     again = _Again(network.session(settings), settings.picture_size)

@@ -51,6 +51,9 @@ def _accuracy(about: dict[str, Any]) -> str:
     accuracy = about["accuracy"]
     if accuracy["top1"] is not None:
         return f"{100 * accuracy['top1']:.1f} % top-1 of {accuracy['images']:,}"
+    if accuracy.get("mean_average_precision") is not None:
+        found = f"{100 * accuracy['mean_average_precision']:.1f} % mean average precision"
+        return f"{found} of {accuracy['images']:,} images with lists of classes"
     features = about["settings"].get("no_classes")
     return f"none: the {'network gives features, no classes' if features else 'images have no classes'}"
 

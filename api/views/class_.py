@@ -28,6 +28,9 @@ class Class(TypedDict):
     class_name: ClassName
     images: Annotated[ImageList, doc("its images; `next` goes into …/images?class=")]
     accuracy: Annotated[float | None, doc("share of its images predicted as this class; null without predictions", 0.8)]
+    average_precision: Annotated[
+        float | None, doc("of images with lists of classes: of its logit, over all images", 0.7)
+    ]
     neurons: Annotated[list[Tile], doc("neurons of which it is the top class, the most selective first, at most 24")]
     driven: Annotated[
         list[Tile],
@@ -53,6 +56,7 @@ def _class(say: Speaker, class_id: int, images: ImageList) -> Class:
         "class_name": item["class_name"],
         "images": images,
         "accuracy": item["accuracy"],
+        "average_precision": item["average_precision"],
         "neurons": [tile(say, int(number)) for number in numbers],
         "driven": [] if len(numbers) else [tile(say, number) for number in _driven(say, class_id)],
         "images_url": with_query(f"{say.urls.api}/images", query),

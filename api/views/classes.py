@@ -22,6 +22,9 @@ class ClassItem(TypedDict):
     class_name: ClassName
     images: Annotated[int, doc("its images in the atlas", 50)]
     accuracy: Annotated[float | None, doc("share of them predicted as this class; null without predictions", 0.8)]
+    average_precision: Annotated[
+        float | None, doc("of images with lists of classes: of its logit, over all images", 0.7)
+    ]
     thumbnail: Annotated[Picture, doc("its first image, small")]
     url: Url
     page: Page
@@ -45,11 +48,19 @@ def class_item(say: Speaker, class_id: int) -> ClassItem:
         "class_id": class_id,
         "class_name": images.name(class_id),
         "images": int(images.class_counts[at]),
-        "accuracy": float(images.class_right[at] / images.class_counts[at]) if images.predicted else None,
+        "accuracy": float(images.class_right[at] / images.class_counts[at]) if images.judged_singly else None,
+        "average_precision": _average_precision(say, class_id),
         "thumbnail": say.thumbnail(first.image_id, first.thumbnail.why),
         "url": url,
         "page": page,
     }
+
+
+def _average_precision(say: Speaker, class_id: int) -> float | None:
+    accuracy = say.shelf.atlas.about.get("accuracy")
+    found = accuracy.get("average_precision") if isinstance(accuracy, dict) else None
+    value = found[class_id] if isinstance(found, list) and class_id < len(found) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _answer(call: Call) -> ClassList:

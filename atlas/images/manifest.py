@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from atlas.errors import ImageError, JobError, SourceError
-from atlas.images.labels import read_class_names, resolve
+from atlas.images.labels import of_network, read_class_names, resolve
 from atlas.images.parquet import list_rows, read_rows, row_groups
 from atlas.images.shards import list_shard, read_members
-from atlas.images.sources import Part, Source, find, list_folder, text
+from atlas.images.sources import NO_COLUMNS, Columns, Part, Source, find, list_folder, text
 from atlas.store.files import filesystem, is_remote
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -28,13 +28,15 @@ MANIFEST = pa.schema(
         pa.field("source", _WORD, nullable=False),  # as given
         pa.field("key", pa.string(), nullable=False),  # names the image within its source
         pa.field("class_id", pa.int32()),
+        pa.field("class_ids", pa.list_(pa.int32())),  # of images with a list of classes
         pa.field("kind", _WORD, nullable=False),  # folder, file, tar or parquet: how the next three are meant
         pa.field("path", pa.dictionary(pa.int32(), pa.binary()), nullable=False),  # of the folder, or of the file
         pa.field("offset", pa.int64()),  # first byte in the tar; row in the Parquet file
         pa.field("length", pa.int64()),  # bytes in the tar
+        pa.field("column", _WORD),  # of the Parquet file, where it was asked for
     ]
 )
-"""Columns of a manifest. What the digest covers is key, class_id and length: not where the images lie."""
+"""Columns of a manifest. What the digest covers is key, classes and length: not where the images lie."""
 
 _LISTED_AT_ONCE = 8
 _READ_AT_ONCE = 8
@@ -45,16 +47,31 @@ _LOST = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EISDIR, e
 
 @dataclass(frozen=True)
 class Manifest:
-    """All images listed: a table of `MANIFEST`; readable class names by class index; SHA-256 of what was listed."""
+    """All images listed: a table of `MANIFEST`; readable class names by class index; SHA-256 of what was listed.
+
+    `several`: images have lists of classes. `by_network`: the classes are those that the network names. `notes`: what
+    is to be said before anything starts.
+    """
 
     table: pa.Table
     classes: tuple[str, ...]
     digest: str
+    several: bool = False
+    by_network: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def list_images(sources: Sequence[str], class_names: str | None = None, limit: int | None = None) -> Manifest:
+def list_images(
+    sources: Sequence[str],
+    class_names: str | None = None,
+    limit: int | None = None,
+    columns: Columns = NO_COLUMNS,
+    network_names: Sequence[str] = (),
+) -> Manifest:
     """Lists the images of all sources in order; `limit` keeps the first so many. Nothing is decoded.
 
+    `columns`: where images and labels are. `network_names`: names of classes that the network comes with: their order
+    counts where there is no file `class_names` and the images' classes are among them.
     Raises `SourceError`: a source that is missing, unreadable, or holds no image; classes that do not fit together.
     """
     given = read_class_names(class_names) if class_names else None
@@ -63,27 +80,44 @@ def list_images(sources: Sequence[str], class_names: str | None = None, limit: i
         enough = limit is not None and _count(found) >= limit
         try:
             source = find(each)
-            parts = [(source, part) for part in _parts(source, limit, _count(found))]
+            parts = [(source, part) for part in _parts(source, limit, _count(found), columns)]
         except (OSError, UnicodeError) as error:
             raise SourceError(f"{text(each)}: cannot be read ({' '.join(str(error).split())[:300]})") from None
         if not _count(parts) and not enough:
             raise SourceError(f"{each}: no images; expected names that end in .jpg, .png, … or rows of images")
         found += parts
-    classes, ids = resolve([part.labels for _, part in found], given)
-    tables = [_table(source, part, class_ids) for (source, part), class_ids in zip(found, ids, strict=True)]
+    every = [part.labels for _, part in found]
+    by_network = None if given else of_network(network_names, every)
+    classes, ids = resolve(every, given or by_network)
+    several = any(labels.lengths is not None for labels in every)
+    tables = [_table(*each, class_ids, columns.image) for each, class_ids in zip(found, ids, strict=True)]
     table = pa.concat_tables(tables).slice(0, limit)
     table = table.append_column(MANIFEST.field("image_id"), pa.array(np.arange(table.num_rows)))
     table = table.select(MANIFEST.names).unify_dictionaries().cast(MANIFEST)
-    return Manifest(table, classes, digest_of_rows(table, classes))
+    notes = [part.note for _, part in found if part.note][:1]
+    if network_names and not given and not by_network:
+        notes.append(_other_names(network_names, classes))
+    digest = digest_of_rows(table, classes)
+    return Manifest(table, classes, digest, several, by_network is not None, tuple(notes))
+
+
+def _other_names(network: Sequence[str], classes: Sequence[str]) -> str:
+    return (
+        f"the network calls its classes {', '.join(network[:3])}, …, the images' are {', '.join(classes[:3])}, …: "
+        "predictions are compared by number; --class-names FILE.tsv, or the network's names as folders, set that right"
+    )
 
 
 def _count(parts: Sequence[tuple[Source, Part]]) -> int:
     return sum(len(part.keys) for _, part in parts)
 
 
-def _parts(source: Source, limit: int | None, before: int) -> Iterator[Part]:
+def _parts(source: Source, limit: int | None, before: int, columns: Columns) -> Iterator[Part]:
     """The containers of a source, listed a few at a time; past the limit none, unless their words name classes."""
     if source.kind == "folder":
+        for flag, column in (("--image-column", columns.image), ("--label-column", columns.label)):
+            if column is not None:
+                raise SourceError(f"{flag} {column}: {source.given} is a folder of images, which has no columns")
         yield list_folder(source)
         return
     listing = list_shard if source.kind == "tar" else list_rows
@@ -93,7 +127,7 @@ def _parts(source: Source, limit: int | None, before: int) -> Iterator[Part]:
             if limit is not None and count >= limit and not words:
                 return
             names = source.names[start : start + _LISTED_AT_ONCE]
-            for part in pool.map(lambda name: listing(source, name), names):
+            for part in pool.map(lambda name: listing(source, name, columns), names):
                 count += len(part.keys)
                 words = words or part.labels.words
                 yield part
@@ -104,8 +138,9 @@ def _constant(value: Any, kind: pa.DataType, count: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(codes, pa.array([value], kind.value_type))
 
 
-def _table(source: Source, part: Part, class_ids: pa.Array) -> pa.Table:
+def _table(source: Source, part: Part, class_ids: pa.Array, column: str | None) -> pa.Table:
     count = len(part.keys)
+    several = pa.types.is_list(class_ids.type)
     nothing = pa.nulls(count, pa.int64())
     paths, kinds = [os.fsencode(part.path), *part.odd.values()], ["folder", "file"] if part.odd else [part.kind]
     codes, odd = np.zeros(count, np.int32), np.zeros(count, np.int32)
@@ -115,11 +150,13 @@ def _table(source: Source, part: Part, class_ids: pa.Array) -> pa.Table:
         {
             "source": _constant(text(source.given), _WORD, count),
             "key": part.keys,
-            "class_id": class_ids,
+            "class_id": pa.nulls(count, pa.int32()) if several else class_ids,
+            "class_ids": class_ids if several else pa.nulls(count, pa.list_(pa.int32())),
             "kind": pa.DictionaryArray.from_arrays(pa.array(odd), pa.array(kinds)),
             "path": pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(paths, pa.binary())),
             "offset": nothing if part.offsets is None else part.offsets,
             "length": nothing if part.lengths is None else part.lengths,
+            "column": pa.nulls(count, _WORD) if column is None else _constant(column, _WORD, count),
         }
     )
 
@@ -134,6 +171,10 @@ def digest_of_rows(table: pa.Table, classes: Sequence[str]) -> str:
         sha.update(b"".join(keys))
         for name in ("class_id", "length"):
             sha.update(rows[name].fill_null(-1).to_numpy().astype("<i8").tobytes())
+        lists = rows["class_ids"].combine_chunks()
+        if lists.null_count < len(lists):
+            for values in (lists.value_lengths().fill_null(-1), lists.flatten()):
+                sha.update(values.to_numpy().astype("<i8").tobytes())
     sha.update("\0".join(classes).encode("utf-8", "surrogateescape"))
     return sha.hexdigest()
 
@@ -156,13 +197,13 @@ def read_images(rows: pa.Table) -> Iterator[tuple[int, bytes | ImageError]]:
     """
     for start in range(0, rows.num_rows, _ROWS):
         batch = rows.slice(start, _ROWS).to_pylist()
-        for (kind, path), group in groupby(batch, key=lambda row: (row["kind"], row["path"])):
+        for (kind, path, column), group in groupby(batch, key=lambda row: (row["kind"], row["path"], row["column"])):
             part = list(group)
             where = os.fsdecode(path)
             if kind == "tar":
                 bodies = read_members(where, [(row["offset"], row["length"]) for row in part])
             elif kind == "parquet":
-                bodies = read_rows(where, [row["offset"] for row in part])
+                bodies = read_rows(where, [row["offset"] for row in part], column)
             elif kind == "file":
                 bodies = (_read_local(where, os.path.dirname(where)) for _ in part)  # noqa: PTH120
             else:

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from atlas.errors import ImageError, JobError, SourceError
-from atlas.images.labels import from_values
-from atlas.images.sources import Part, Source, is_image, text
+from atlas.images.labels import from_values, unlabelled
+from atlas.images.sources import NO_COLUMNS, Columns, Part, Source, is_image, text
 from atlas.store.files import filesystem, is_remote
 
 _BLOCK = 512
@@ -51,19 +51,21 @@ class _Window:
         return self._bytes[at : at + length]
 
 
-def list_shard(source: Source, name: str) -> Part:
+def list_shard(source: Source, name: str, columns: Columns = NO_COLUMNS) -> Part:
     """The images of one shard: of each sample (files in a row of one name up to the first dot) the image.
 
-    The class is the sample's `.cls`, or `label` or `cls` of its `.json`. Raises `SourceError` for a damaged header.
+    The class is the sample's `.cls`, or `label` or `cls` of its `.json`: a number, a word, or a list of these; or what
+    `columns` names. Raises `SourceError` for a damaged header.
     """
     path = f"{source.root}/{name}"
     where, inside = filesystem(path)
     prefix = source.prefix(name)
     keys, offsets, lengths, labels = [], [], [], []
+    others: dict[str, None] = {}
     try:
         with where.open_input_file(inside) as stream:
             window = _Window(stream, _REMOTE_WINDOW if is_remote(path) else _LOCAL_WINDOW)
-            for image, label in _samples(window, path):
+            for image, label in _samples(window, path, columns, others):
                 keys.append(text(prefix + image.name))
                 offsets.append(image.offset)
                 lengths.append(image.length)
@@ -77,11 +79,17 @@ def list_shard(source: Source, name: str) -> Part:
         from_values(labels),
         pa.array(offsets, pa.int64()),
         pa.array(lengths, pa.int64()),
+        note=unlabelled(path, "`.cls`, and no `label` or `cls` in a `.json`", list(others))
+        if all(label is None for label in labels)
+        else None,
     )
 
 
-def _samples(window: _Window, path: str) -> Iterator[tuple[Member, int | str | None]]:
-    """Each sample's image and label."""
+Label = int | str | list[int | str] | None
+
+
+def _samples(window: _Window, path: str, columns: Columns, others: dict[str, None]) -> Iterator[tuple[Member, Label]]:
+    """Each sample's image and label. `others` takes the names of what else may be a label."""
     current, image, label = "", None, None
     for member in members(window, path):
         folder, _, base = member.name.rpartition("/")
@@ -93,27 +101,42 @@ def _samples(window: _Window, path: str) -> Iterator[tuple[Member, int | str | N
             if image is not None:
                 yield image, label
             current, image, label = sample, None, None
-        if is_image(base):
+        if is_image(base) and columns.image in (None, ending):
             # A sample may hold a mask, too (name.seg.png): the image is the one with the plain ending.
             if image is None or ("." not in ending and image.name.rpartition("/")[2].count(".") > 1):
                 image = member
-        elif ending in ("cls", "json") and member.length <= _LABEL_LIMIT:
-            label = _label(ending, window.read(member.offset, member.length), label)
+        elif member.length <= _LABEL_LIMIT and not is_image(base):
+            if ending == "json":
+                label = _of_json(window.read(member.offset, member.length), label, columns.label, others)
+            elif ending == (columns.label or "cls"):
+                label = _of_text(window.read(member.offset, member.length))
+            else:
+                others[ending] = None
     if image is not None:
         yield image, label
 
 
-def _label(ending: str, body: bytes, known: int | str | None) -> int | str | None:
+def _of_json(body: bytes, known: Label, wanted: str | None, others: dict[str, None]) -> Label:
+    try:
+        values = json.loads(body.decode("utf-8", "replace"))
+    except ValueError:
+        return known
+    if not isinstance(values, dict):
+        return known
+    there = {key: value for key, value in values.items() if _is_label(value)}
+    others.update(dict.fromkeys(there))
+    if known is not None:
+        return known
+    return next((there[key] for key in ((wanted,) if wanted else ("label", "cls")) if key in there), None)
+
+
+def _is_label(value: Any) -> bool:
+    each = value if isinstance(value, list) else [value]
+    return all(isinstance(one, int | str) and not isinstance(one, bool) for one in each)
+
+
+def _of_text(body: bytes) -> Label:
     words = body.decode("utf-8", "replace").strip()
-    if ending == "json":
-        if known is not None:
-            return known
-        try:
-            values = json.loads(words)
-        except ValueError:
-            return None
-        found = next((values[k] for k in ("label", "cls") if k in values), None) if isinstance(values, dict) else None
-        return found if isinstance(found, int | str) and not isinstance(found, bool) else None
     try:
         return int(words)
     except ValueError:

@@ -44,6 +44,20 @@ class Part:
     offsets: pa.Array | None = None
     lengths: pa.Array | None = None
     odd: dict[int, bytes] = field(default_factory=dict)
+    note: str | None = None
+    """What is to be said of it before anything starts."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where images and labels are, if not where they usually are: columns of Parquet files; of a shard the ending of a
+    sample's file, of a label also a key of its .json."""
+
+    image: str | None = None
+    label: str | None = None
+
+
+NO_COLUMNS = Columns()
 
 
 @dataclass(frozen=True)
@@ -79,12 +93,12 @@ def find(given: str) -> Source:
     root = given.rstrip("/") if is_remote(given) else path
     if info.type == fs.FileType.File:
         folder, _, name = root.rpartition("/")
-        kind = _container(name)
+        kind = "folder" if is_image(name) else _container(name)
         if kind is None:
-            raise SourceError(f"{given}: expected a folder, *.tar shards or *.parquet")
+            raise SourceError(f"{given}: expected a folder, an image, *.tar shards or *.parquet")
         return Source(given, kind, folder, (name,))
     if info.type != fs.FileType.Directory:
-        raise SourceError(f"{given}: no such folder or file; expected a folder, *.tar shards or *.parquet")
+        raise SourceError(f"{given}: no such folder or file; expected a folder, an image, *.tar shards or *.parquet")
     return _folder_source(given, root)
 
 
@@ -194,11 +208,12 @@ def _walk_bucket(root: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def list_folder(source: Source) -> Part:
-    """The images of a folder, by the bytes of their paths. The first folder of a path is the image's class."""
+    """The images of a folder, by the bytes of their paths; the first folder of a path is the image's class. Of a single
+    image, whose source names it, that one, without a class."""
     paths: list[pa.Array] = []
     numbers: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
     names: dict[str, int] = {}
-    for folder, found in walk(source.root):
+    for folder, found in [("", list(source.names))] if source.names else walk(source.root):
         images = [name for name in found if is_image(name.rpartition("/")[2])]
         if not images:
             continue

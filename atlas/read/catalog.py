@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Store:
     """The tables that the service reads, laid out for reading one neuron or image at a time."""
 
-    def __init__(self, root: Path, parts: list[Part] | None = None) -> None:
+    def __init__(self, root: Path, parts: list[Part] | None = None, class_names: Sequence[str] = ()) -> None:
         from atlas.read.examples import Examples
         from atlas.read.images import Images
         from atlas.read.layers import Layers
@@ -47,7 +47,7 @@ class Store:
 
         self.layers: Layers = Layers(root)
         self.packs: Packs = Packs(root)
-        self.images: Images = Images(root, self.packs)
+        self.images: Images = Images(root, self.packs, class_names)
         self.neurons: Neurons = Neurons(root, self.layers)
         self.examples: Examples = Examples(root, self.layers, self.images, self.packs)
         self.relations: Relations = Relations(root, self.layers, self.images, self.packs.whys)
@@ -117,7 +117,7 @@ class Atlas:
     @cached_property
     def store(self) -> Store:
         """Tables laid out for single neurons and images; takes seconds the first time, for large atlases."""
-        return Store(self.root, self.parts)
+        return Store(self.root, self.parts, self.about.get("data", {}).get("classes", ()))
 
     def __getattr__(self, name: str) -> duckdb.DuckDBPyRelation:
         if name in tables.BY_NAME:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,10 +59,11 @@ class Known(NamedTuple):
 class Images:
     """images.parquet laid out for reading one at a time. `row`s count images that were scanned, from 0."""
 
-    def __init__(self, folder: Path, packs: Packs) -> None:
+    def __init__(self, folder: Path, packs: Packs, class_names: Sequence[str] = ()) -> None:
         self._packs = packs
         self._sources = Words()
         self._names: dict[int, str] = {}
+        self._class_names = class_names
         file = source.opened(folder, "images")
         self.count = int(file.metadata.num_rows) if file else 0
         self._labels = Records(np.dtype("<i4"), self.count, "images.parquet")
@@ -122,7 +124,7 @@ class Images:
         for class_id, at in zip(unique.tolist(), first.tolist(), strict=True):
             name = batch.column("class_name")[at].as_py()
             if class_id >= 0 and name is not None:
-                self._names.setdefault(class_id, name)
+                self._names[class_id] = name
 
     def _number(self, ids: Array) -> None:
         """Images are in the order of image_id; those that are missing among the numbers are few."""
@@ -146,7 +148,7 @@ class Images:
         )
         order = row[order]
         right = self.known.right[order]
-        self.predicted = bool((self.known.predicted >= 0).any())
+        self.judged_singly = bool((self.known.predicted >= 0).any()) and not len(labels)
         self.class_counts = counts
         self.class_right = np.add.reduceat(right, first) if len(first) else counts
         self._of_class = Records(np.dtype("<u4"), len(counts), "images.parquet")
@@ -233,12 +235,15 @@ class Images:
 
     def name(self, class_id: int | None) -> str | None:
         """Readable name of a class; null where it has none."""
-        return None if class_id is None else self._names.get(class_id)
+        if class_id is None or class_id in self._names:
+            return None if class_id is None else self._names[class_id]
+        return self._class_names[class_id] if class_id < len(self._class_names) else None
 
     @property
     def names(self) -> dict[int, str]:
-        """Readable names of classes, by class."""
-        return self._names
+        """Readable names of the classes that images have, by class."""
+        every = {class_id: self.name(class_id) for class_id in self.classes.tolist()}
+        return {class_id: name for class_id, name in every.items() if name is not None}
 
     def forget(self) -> None:
         """Drops what was only needed while the atlas was being opened."""

@@ -74,6 +74,13 @@ class Earlier:
         high, low = (np.concatenate(parts, axis=1) for parts in sides.values())
         return Sample(body["hash"][kept], body["image_id"][kept], high, low, body["properties"][kept])
 
+    def scores(self) -> list[Floats]:
+        """The logits of images with lists of classes, where it has them: one array (images, classes), or none."""
+        if not self.folder.exists(layout.SCORES):
+            return []
+        body = safetensors.numpy.load(self.folder.get(layout.SCORES))
+        return [body["scores"][body["image_id"] < self.images_before]]
+
     def copy_pictures(self, folder: Folder) -> None:
         """Copies the packs of thumbnails of the full chunks, those that are not there yet."""
         for chunk in range(self.chunks):
@@ -122,6 +129,11 @@ def _as_codes(table: pa.Table, half: bool) -> pa.Table:
     flat = column.flatten().to_numpy().astype(np.float16 if half else np.float32)
     values = pa.FixedSizeListArray.from_arrays(pa.array(flat), dimensions)
     return pa.table([table.column("image_id"), values], schema=codes(dimensions, half=half))
+
+
+def dump_scores(image_ids: Ints, scores: Floats) -> bytes:
+    """Logits (images, classes) of all images."""
+    return bytes(safetensors.numpy.save({"image_id": image_ids, "scores": scores}))
 
 
 def dump_sample(hashes: NDArray[np.uint64], image_ids: Ints, values: Floats) -> bytes:

@@ -34,7 +34,7 @@ def image_rows(rows: pa.Table, images: Images, chunk_size: int, frames: pa.Table
         "key": rows.column("key"),
         "content": pa.array([row.tobytes() for row in images.content[part]], pa.binary()),
         "class_id": class_id,
-        "class_ids": pa.nulls(len(image_id), pa.list_(pa.int32())),
+        "class_ids": rows.column("class_ids"),
         "class_name": pa.array(list(names), pa.string()).take(class_id.combine_chunks()) if names else _nulls(image_id),
         "width": pa.array(images.width[part]),
         "height": pa.array(images.height[part]),

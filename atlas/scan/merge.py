@@ -14,7 +14,7 @@ import pyarrow as pa
 from atlas.arrays import Floats, Ints
 from atlas.images import properties
 from atlas.scan import partial as partials
-from atlas.scan.earlier import Earlier, dump_sample
+from atlas.scan.earlier import Earlier, dump_sample, dump_scores
 from atlas.scan.fold import Fold
 from atlas.scan.partial import Images, Partial, Sample
 from atlas.scan.references import References
@@ -43,6 +43,7 @@ class Gathered:
     sample_ids: Ints
     properties: pa.Table  # image_id and one column a property, of the response sample
     dimensions: int
+    scores: Floats  # logits (images, classes) where images have lists of classes; else (images, 0)
 
 
 def gather(
@@ -70,9 +71,11 @@ def gather(
     waiting: list[pa.Table] = []
     dimensions = 0
     before: Sample | None = None
+    scores: list[Floats] = []
     if earlier and first_chunk:
         images, quarantine, before = [earlier.images()], earlier.quarantine(), earlier.sample(layers)
         _remember(before, -1, hashes, measured)
+        scores = earlier.scores()
         for number, parts in earlier.codes(CHUNKS_A_PART, half_codes):
             dimensions = parts[0].schema.field("code").type.list_size
             if (number + 1) * CHUNKS_A_PART <= first_chunk:
@@ -84,6 +87,7 @@ def gather(
     for chunk, partial in _ahead(folder, range(first_chunk, chunks)):
         fold.add(partial)
         images.append(_kept(partial.images))
+        scores.append(partial.scores.copy())
         quarantine += partial.quarantine
         _remember(partial.sample, chunk, hashes, measured)
         if len(partial.images.image_id):
@@ -103,9 +107,13 @@ def gather(
     values = np.array([measured[i] for i in ids.tolist()], np.float32).reshape(len(ids), len(properties.NAMES))
     folder.put(layout.SAMPLE, dump_sample(np.array([h for h, _, _ in chosen], np.uint64), ids, values))
     table = pa.table({"image_id": ids, **{n: values[:, i] for i, n in enumerate(properties.NAMES)}})
-    return Gathered(
-        fold, references_of(folder, layers), _concatenated(images), sorted(quarantine), ids, table, dimensions
-    )
+    gathered = Gathered(
+        fold, references_of(folder, layers), _concatenated(images), sorted(quarantine), ids, table, dimensions,
+        np.concatenate([each for each in scores if len(each)] or [np.zeros((0, 0), np.float32)]),
+    )  # fmt: skip
+    if gathered.scores.shape[1]:
+        folder.put(layout.SCORES, dump_scores(gathered.images.image_id, gathered.scores))
+    return gathered
 
 
 def _kept(images: Images) -> Images:

@@ -62,6 +62,7 @@ class Partial:
     classes: ClassSums
     sample: Sample
     codes: NDArray[Any]  # (images, dimensions)
+    scores: Floats  # logits (images, classes) of images with lists of classes; else (images, 0)
 
 
 _PARTS: tuple[tuple[str, type[Any]], ...] = (
@@ -78,7 +79,7 @@ def dump(partial: Partial, about: dict[str, Any]) -> bytes:
 
     Counts are kept as narrow as they fit, which halves the blob; nothing is rounded.
     """
-    arrays: dict[str, NDArray[Any]] = {"codes": partial.codes}
+    arrays: dict[str, NDArray[Any]] = {"codes": partial.codes, "scores": partial.scores}
     for side in ("strongest", "weakest"):
         arrays[f"{side}.response"], arrays[f"{side}.image_id"] = getattr(partial, side)
     for name, kind in _PARTS:
@@ -145,6 +146,7 @@ def load(body: bytes) -> tuple[Partial, dict[str, Any]]:
             strongest=(arrays["strongest.response"], arrays["strongest.image_id"]),
             weakest=(arrays["weakest.response"], arrays["weakest.image_id"]),
             codes=arrays["codes"],
+            scores=arrays["scores"],
             **parts,
         ),
         json.loads(header["about"]),

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from atlas.images.feed import Decoded, Feed, Quarantined
 from atlas.network.normalise import Normalise
 from atlas.network.transfer import Download
 from atlas.scan import statistics, topk
+from atlas.scan.judge import Labelled, judge, unjudged
 from atlas.scan.partial import Images, Partial, Sample, dump
 from atlas.scan.respond import Responder
 from atlas.store import layout
@@ -107,7 +107,7 @@ class Scanner:
     def partial(self, rows: pa.Table, report: Report, pack: PackWriter | None) -> Partial:
         """The partial result of the manifest's `rows`, which start at a multiple of the chunk size."""
         first = int(rows.column("image_id")[0].as_py())
-        class_ids = rows.column("class_id").fill_null(-1).to_numpy().astype(np.int64)
+        labels = Labelled.of_rows(rows)
         self.done = 0
         kept = _Kept(len(rows), self.neurons)
         run: list[Light] = []
@@ -128,7 +128,7 @@ class Scanner:
             if not good
         ]
         report.images, report.quarantined = len(done), len(quarantine)
-        return self._reduce(first, kept, done, sorted(quarantine), class_ids, pack)
+        return self._reduce(first, kept, done, sorted(quarantine), labels, pack)
 
     def _outcomes(
         self,
@@ -191,7 +191,7 @@ class Scanner:
         kept: _Kept,
         done: list[Light],
         quarantine: list[tuple[int, str, str]],
-        class_ids: NDArray[np.int64],
+        labels: Labelled,
         pack: PackWriter | None,
     ) -> Partial:
         ids = np.array([image.image_id for image in done], np.int64)
@@ -201,15 +201,18 @@ class Scanner:
         hashes = np.array([image.hash for image in done], np.uint64)
         sampled = _sampled(hashes, self.settings.threshold)
         unknown = np.full(len(properties.NAMES), np.nan, np.float32)
+        labels = labels.take(index)
+        judged = labels if self.settings.classes else labels.none()
+        logits = kept.logits[index]
         measured = [unknown if (found := done[i].properties) is None else found for i in sampled]
         return Partial(
-            images=_images(done, kept.logits[index] if self.settings.classes else None, class_ids[index], pack),
+            images=_images(done, labels, judge(logits, labels) if self.settings.classes else unjudged(len(done)), pack),
             quarantine=quarantine,
             strongest=topk.strongest(high, ids, self.settings.k),
             weakest=topk.weakest(low, ids, self.settings.k),
             moments=statistics.moments(high, low, mean),
             histogram=statistics.histogram(high),
-            classes=statistics.class_sums(high, class_ids[index] if self.settings.classes else np.full(len(index), -1)),
+            classes=statistics.class_sums(high, judged.classes, judged.of),
             sample=Sample(
                 hashes[sampled],
                 ids[sampled],
@@ -218,6 +221,7 @@ class Scanner:
                 np.array(measured, np.float32).reshape(len(sampled), len(properties.NAMES)),
             ),
             codes=kept.codes[index].astype(np.float16 if self.settings.half_codes else np.float32),
+            scores=logits if judged.several else logits[:, :0],
         )
 
 
@@ -259,41 +263,21 @@ class _Kept:
 
 def _images(
     done: list[Light],
-    logits: NDArray[np.float32] | None,
-    class_ids: NDArray[np.int64],
+    labels: Labelled,
+    judged: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]],
     pack: PackWriter | None,
 ) -> Images:
     thumbnails = [
         pack.add(f"{image.image_id:012d}.jpg", image.thumbnail) if pack and image.thumbnail else None for image in done
     ]
-    predicted, probability, loss = _judged(logits, class_ids)
     return Images(
         np.array([i.image_id for i in done], np.int64),
         np.frombuffer(b"".join(i.content for i in done), np.uint8).reshape(len(done), CONTENT),
         np.array([i.width for i in done], np.int32),
         np.array([i.height for i in done], np.int32),
-        class_ids.astype(np.int32),
-        predicted,
-        probability,
-        loss,
+        labels.single.astype(np.int32),
+        *judged,
         np.array([t["offset"] if t else -1 for t in thumbnails], np.int64),
         np.array([t["length"] if t else 0 for t in thumbnails], np.int64),
         np.array([t["crc32"] if t else 0 for t in thumbnails], np.uint32),
     )
-
-
-def _judged(
-    logits: NDArray[np.float32] | None, class_ids: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
-    """Of logits (images, classes): the class predicted, its probability, the cross entropy; NaN without a class.
-
-    Of features (None): no class, -1, and NaN.
-    """
-    loss = np.full(len(class_ids), np.nan, np.float32)
-    if logits is None or not len(logits):
-        return np.full(len(class_ids), -1, np.int32), loss, loss
-    log_softmax = torch.log_softmax(torch.from_numpy(logits).double(), 1)
-    best, predicted = log_softmax.max(1)
-    known = np.flatnonzero((class_ids >= 0) & (class_ids < logits.shape[1]))
-    loss[known] = -log_softmax.numpy()[known, class_ids[known]]
-    return predicted.int().numpy(), best.exp().float().numpy(), loss

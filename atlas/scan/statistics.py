@@ -225,34 +225,39 @@ class ClassSums:
         )
 
 
-def class_sums(high: Floats, class_ids: Ints) -> ClassSums:
-    """Class sums of responses (images, neurons); class -1 is none and left out. Summed in the order of images."""
+def class_sums(high: Floats, class_ids: Ints, of: Ints | None = None) -> ClassSums:
+    """Class sums of responses (images, neurons); class -1 is none and left out. Summed in the order of `class_ids`.
+
+    `of`: the image of each class, where images have several; without it each image has one.
+    """
     classes, group, images = np.unique(class_ids, return_inverse=True, return_counts=True)
     if len(classes) and classes[0] < 0:
         classes, group, images = classes[1:], group - 1, images[1:]
     shape = (len(classes), high.shape[1])
     sums = ClassSums(classes, images, np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32))
-    _sums_loop()(np.ascontiguousarray(high), group, sums.total, sums.rectified, sums.active)
+    of = np.arange(len(high)) if of is None else of
+    _sums_loop()(np.ascontiguousarray(high), of, group, sums.total, sums.rectified, sums.active)
     return sums
 
 
-def _add(high: Floats, group: Ints, total: Doubles, rectified: Doubles, active: NDArray[np.int32]) -> None:
-    """Adds each row of `high` (images, neurons) to row `group` of the sums, unless that is -1."""
-    for i in range(len(high)):
+def _add(high: Floats, of: Ints, group: Ints, total: Doubles, rectified: Doubles, active: NDArray[np.int32]) -> None:
+    """Adds the rows `of` of `high` (images, neurons) to the rows `group` of the sums, unless that is -1."""
+    for i in range(len(group)):
         if group[i] >= 0:
             all_of, above, count = total[group[i]], rectified[group[i]], active[group[i]]
             for neuron in range(high.shape[1]):
-                value = high[i, neuron]
+                value = high[of[i], neuron]
                 all_of[neuron] += value
                 above[neuron] += max(value, np.float32(0))
                 count[neuron] += value > 0
 
 
 @cache
-def _sums_loop() -> Callable[[Floats, Ints, Doubles, Doubles, NDArray[np.int32]], None]:
+def _sums_loop() -> Callable[[Floats, Ints, Ints, Doubles, Doubles, NDArray[np.int32]], None]:
     sums = types.Array(types.float64, 2, "C")
     high, active = types.Array(types.float32, 2, "C"), types.Array(types.int32, 2, "C")
-    return compiled(types.void(high, types.Array(types.int64, 1, "C"), sums, sums, active), _add)
+    numbers = types.Array(types.int64, 1, "C")
+    return compiled(types.void(high, numbers, numbers, sums, sums, active), _add)
 
 
 def selectivity(rectified_mean: Doubles, images: Ints) -> Floats:

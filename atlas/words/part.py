@@ -49,14 +49,16 @@ class Prepared:
 
 def prepare(
     images: pa.Table, measured: Mapping[str, Doubles], table: Sequence[tuple[str, str, str]] | None,
-    settings: WordsSettings,
+    settings: WordsSettings, class_names: Sequence[str] = (),
 ) -> Prepared:  # fmt: skip
     """`images`: rows of the response sample, in its order (key, content, class_id, class_ids, class_name, width,
-    height); `measured`: its properties by name; `table`: rows of `--concepts`. Raises `InputError`, `SettingsError`.
+    height); `measured`: its properties by name; `table`: rows of `--concepts`; `class_names`: by
+    number, where images have several. Raises `InputError`, `SettingsError`.
     """
     searched, held = halve(images.column("content").to_pylist(), settings.seed)
     labels = _labels(images)
-    names = dict(zip(images.column("class_id").to_pylist(), images.column("class_name").to_pylist(), strict=True))
+    named = zip(images.column("class_id").to_pylist(), images.column("class_name").to_pylist(), strict=True)
+    names = dict(enumerate(class_names)) | dict(named)
     keys = images.column("key").to_pylist()
     parts = [concepts.classes(labels, names)]
     if table is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from atlas.images import content
 from atlas.images.manifest import Manifest, list_images
+from atlas.images.sources import Columns
 from atlas.settings import Settings, chunk_for
 from atlas.store import layout
 from atlas.store.files import Folder
@@ -28,6 +30,8 @@ class DataPlan:
     threshold: int
     chunk: int
     """Images of a chunk."""
+    by_network: bool = False
+    """The classes are those that the network names."""
 
     @property
     def half_codes(self) -> bool:
@@ -42,9 +46,15 @@ class DataPlan:
         return min((chunk + 1) * self.chunk, self.count) - chunk * self.chunk
 
 
-def plan_data(settings: Settings) -> tuple[DataPlan, Manifest]:
-    """Lists the images. Raises `InputError`."""
-    manifest = list_images(settings.images, settings.class_names, settings.limit)
+def listed(settings: Settings, network_names: Sequence[str] = ()) -> Manifest:
+    """The images that settings name. `network_names`: what the network calls its classes. Raises `InputError`."""
+    columns = Columns(settings.image_column, settings.label_column)
+    return list_images(settings.images, settings.class_names, settings.limit, columns, network_names)
+
+
+def plan_data(settings: Settings, network_names: Sequence[str] = ()) -> tuple[DataPlan, Manifest]:
+    """Lists the images, as `listed`. Raises `InputError`."""
+    manifest = listed(settings, network_names)
     count = len(manifest.table)
     auto = settings.chunk_size == "auto"
     return (
@@ -54,6 +64,7 @@ def plan_data(settings: Settings) -> tuple[DataPlan, Manifest]:
             manifest.digest,
             content.threshold(count, settings.sample),
             chunk_for(count, settings.batch_size) if auto else int(settings.chunk_size),
+            manifest.by_network,
         ),
         manifest,
     )

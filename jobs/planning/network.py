@@ -23,6 +23,10 @@ class NetworkPlan:
     layers: tuple[Layer, ...]
     code: tuple[str, int]
     about: dict[str, str]
+    outputs: int | None = None
+    """How many classes it tells apart; None with `--no-classes`."""
+    labels: tuple[str, ...] = ()
+    """What it calls its classes, where it says so."""
 
     @property
     def neurons(self) -> int:
@@ -63,7 +67,9 @@ def plan_network(settings: Settings) -> NetworkPlan:
         "source_digest": loaded.source_digest,
         "weights_digest": loaded.weights_digest,
     }
-    return NetworkPlan(source, preprocessing, tuple(chosen), (code.module, code.call), about)
+    outputs = None if settings.no_classes else int(graph.values[graph.output].shape[1])
+    names = () if settings.no_classes else loaded.labels or ()
+    return NetworkPlan(source, preprocessing, tuple(chosen), (code.module, code.call), about, outputs, names)
 
 
 def resolve_preprocessing(settings: Settings, default: Preprocessing) -> Preprocessing:

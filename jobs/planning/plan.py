@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -64,8 +65,20 @@ class Plan:
 def make_plan(settings: Settings) -> tuple[Plan, Manifest]:
     """Loads the network, finds its layers, lists the images. Raises `InputError`; writes nothing."""
     network = plan_network(settings)
-    data, manifest = plan_data(settings)
+    data, manifest = plan_data(settings, network.labels)
+    said = (*manifest.notes, *_other_count(network.outputs, data.classes))
+    manifest = replace(manifest, notes=said)
     return Plan(replace(settings, chunk_size=str(data.chunk)), network, data), manifest
+
+
+def _other_count(outputs: int | None, classes: Sequence[str]) -> list[str]:
+    """What is to be said where a network has another number of classes than the images."""
+    if outputs is None or not classes or len(classes) == outputs:
+        return []
+    return [
+        f"the network has {outputs:,} classes, the images {len(classes):,}: class number n of the images is taken for "
+        "the network's output n; if that is not so, give --class-names FILE.tsv in the network's order, or --no-classes"
+    ]
 
 
 def with_batch(plan: Plan, batch: int) -> Plan:

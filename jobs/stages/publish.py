@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.explain import sanity, trust
 from atlas.options import plain
+from atlas.scan.judge import Labelled, accuracy
 from atlas.scan.layer_rows import layer_rows
 from atlas.store import layout, parquet, seal
 from jobs.forecast import output_bytes
@@ -60,6 +61,7 @@ def _about(job: Job, words: list[str]) -> dict[str, Any]:
             "count": plan.data.count,
             "manifest_digest": plan.data.digest,
             "classes": list(plan.data.classes),
+            "named_by": "network" if plan.data.by_network else None,
         },
         "preprocessing": asdict(plan.network.preprocessing),
         "settings": {"identity": plan.identity(), **{k: plain(v) for k, v in asdict(settings).items()}},
@@ -90,8 +92,6 @@ def versions() -> dict[str, str]:
 
 
 def _accuracy(job: Job) -> dict[str, Any]:
-    """Share of images with a class whose largest logit is of that class; null where the network gives features."""
-    images = job.gathered.images
-    labelled = (images.class_id >= 0) & (not job.plan.settings.no_classes)
-    right = images.predicted[labelled] == images.class_id[labelled]
-    return {"top1": float(right.mean()) if len(right) else None, "images": len(right)}
+    labels = Labelled.of_rows(parquet.read(job.folder, "images"))
+    predicted = None if job.plan.settings.no_classes else job.gathered.images.predicted
+    return accuracy(labels, predicted, job.gathered.scores)

@@ -75,7 +75,7 @@ def prepare(sealed: Sealed, settings: WordsSettings) -> Prepared:
     images = responses.images(sealed)
     measured = responses.measured(sealed, images.column("image_id").to_numpy())
     table = concepts.read(Path(settings.concepts)) if settings.concepts else None
-    return part.prepare(images, measured, table, settings)
+    return part.prepare(images, measured, table, settings, sealed.about["data"]["classes"])
 
 
 def _put(job: Job, prepared: Prepared) -> None:

@@ -49,6 +49,7 @@ def make(first: int, count: int, seed: int = 0) -> Partial:
         statistics.class_sums(high, class_ids),
         Sample(ids.astype(np.uint64), ids, high, low, floats[:, None]),
         high[:, :2],
+        high[:, :1],
     )
 
 
