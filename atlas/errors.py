@@ -9,8 +9,9 @@ AtlasError                      any of these; `str()` is one line: the value, wh
 ├── JobError                    stopped part-way: exit 3, the same command goes on
 │   └── DeviceMemoryError       the device's memory is too small for the batch
 ├── ImageError                  one image that cannot be used: a row of quarantine.parquet (`reason`, `detail`)
+├── NotFoundError               a layer, neuron, image, class or picture that the atlas does not have
 └── FolderError                 a folder that is not a sound atlas: it is refused by name
-    ├── NotFoundError           a layer, neuron, image, class or picture that the atlas does not have
+    ├── FormatError             an atlas of another format than this release reads
     └── PictureError            a picture whose bytes are not what the tables say
 """
 
@@ -65,7 +66,11 @@ class FolderError(AtlasError):
     """The folder is not a sealed atlas, or not a sound one."""
 
 
-class NotFoundError(FolderError):
+class FormatError(FolderError):
+    """The folder is an atlas of another format."""
+
+
+class NotFoundError(AtlasError):
     """The atlas has no such layer, neuron, image, class or picture."""
 
 

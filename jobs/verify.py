@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from atlas import options as asked
-from atlas.errors import SettingsError
+from atlas.errors import FolderError, SettingsError
 from atlas.read.audit import audit
 from atlas.store import parts
 from atlas.store.files import Folder
@@ -32,7 +32,10 @@ def verify(location: str, replay: int = 0, **given: Any) -> int:
     """
     report = audit(location)
     print(report)
-    sealed = Sealed(location)
+    try:
+        sealed = Sealed(location)
+    except FolderError:
+        return 1  # the report says why
     there = parts.listed(sealed.folder, sealed.digest)
     good = report.ok and not [problem for part in there for problem in _checked(part)]
     if not good or not replay:

@@ -6,8 +6,10 @@ every picture.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +18,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from atlas import tables
-from atlas.errors import AtlasError
-from atlas.read import parts, relational, source
+from atlas.errors import AtlasError, FolderError, FormatError
+from atlas.read import bounds, parts, relational, source
 from atlas.read.catalog import Atlas
 from atlas.read.parts import Part
 from atlas.read.records import Array, Words
@@ -29,16 +31,6 @@ from atlas.tables.columns import PICTURE
 
 SHOWN = 20
 """Problems that are printed; the rest are counted."""
-
-_COUNTED = {
-    "images": "images",
-    "quarantined": "quarantine",
-    "layers": "layers",
-    "neurons": "neurons",
-    "examples": "examples",
-}
-"""What atlas.json counts, and the table whose rows these are."""
-
 
 Query = Callable[[str], Any]
 
@@ -62,33 +54,73 @@ class Report:
         if self.ok:
             return f"{self.location}: sound; checked {checked}"
         more = [f"… and {len(self.problems) - SHOWN} more"] if len(self.problems) > SHOWN else []
-        return "\n".join([f"{self.location}: NOT sound; checked {checked}", *self.problems[:SHOWN], *more])
+        return "\n".join([f"{self.location}: NOT sound; checked {checked}", *map(_line, self.problems[:SHOWN]), *more])
+
+
+def _line(problem: str) -> str:
+    return " ".join(problem.split())
 
 
 def audit(location: str) -> Report:
-    """Checks all of a sealed atlas. Raises `FolderError` where the folder is no sealed atlas at all."""
+    """Checks all of a sealed atlas. Raises `FolderError` where the folder is no sealed atlas of this format at all."""
     folder = Folder(location)
     report = Report(location)
-    about = seal.read_about(folder)
+    try:
+        about = seal.read_about(folder)
+    except FormatError:
+        raise
+    except FolderError as error:
+        if not folder.exists(layout.SUMS):
+            raise
+        report.problems.append(str(error))
+        return report
     _check_files(folder, report)
     if not report.ok:
         return report  # tables that are damaged may not be read
-    opened = Atlas(location, verify=False)
+    with _said(report):
+        report.problems += bounds.problems(folder.local(""), about)
+    if not report.ok:
+        return report
+    with _said(report):
+        _check_contents(folder, about, report)
+    return report
+
+
+def _check_contents(folder: Folder, about: dict[str, Any], report: Report) -> None:
+    opened = Atlas(folder.location, verify=False)
     for part in opened.parts:
         parts.check(part)  # one that is damaged is not read
-    _check_counts(opened, about, report)
-    _check_tables(opened.query, tables.of_part(None), report)
-    _check_pictures(opened.root, tables.of_part(None), report)
-    digest, _ = seal.digest_and_sums(folder)
-    if digest != about["digest"]:
-        report.problems.append(f"{layout.ATLAS}: digest {about['digest'][:12]}, but the contents give {digest[:12]}")
-    try:
-        opened.neighbours(opened.query("SELECT min(image_id) FROM images").fetchall()[0][0], 1)
-    except AtlasError as error:
-        report.problems.append(str(error))
+    with _said(report):
+        _check_tables(opened.query, tables.of_part(None), report)
+    with _said(report):
+        _check_pictures(opened.root, tables.of_part(None), report)
+    with _said(report):
+        digest, _ = seal.digest_and_sums(folder)
+        if digest != about["digest"]:
+            said = str(about["digest"])
+            report.problems.append(f"{layout.ATLAS}: digest {said[:12]}, but the contents give {digest[:12]}")
     for part in opened.parts:
-        _check_part(opened, part, report)
-    return report
+        with _said(report, f"part {part.name}: "):
+            _check_part(opened, part, report)
+    sound = [part for part in opened.parts if part.state == "sealed"]
+    with _said(report):
+        opened.prepare()  # as the service would
+        opened.neighbours(opened.query("SELECT min(image_id) FROM images").fetchall()[0][0], 1)
+    for part in sound:
+        if part.why is not None and not any(problem.startswith(f"part {part.name}: ") for problem in report.problems):
+            report.problems.append(f"part {part.name}: {part.why}")
+
+
+@contextmanager
+def _said(report: Report, where: str = "") -> Iterator[None]:
+    """What the block raises is a problem in a line: a folder of any contents must not stop the rest of the audit."""
+    try:
+        yield
+    except AtlasError as error:
+        report.problems.append(f"{where}{error}")
+    except Exception as error:
+        said = f"cannot be read ({type(error).__name__}: {_line(str(error))[:200]}); copy the atlas again"
+        report.problems.append(where + said)
 
 
 def _check_part(opened: Atlas, part: Part, report: Report) -> None:
@@ -108,26 +140,17 @@ def _check_part(opened: Atlas, part: Part, report: Report) -> None:
 
 
 def _check_files(folder: Folder, report: Report) -> None:
-    expected = sums(folder)
     root = folder.local("")
+    try:
+        expected = sums(folder)
+    except FolderError as error:
+        report.problems.append(str(error))
+        return
     there = {*seal.contents(folder), layout.ATLAS}
     report.files = len(expected)
     report.problems += [f"{path} is not in {layout.SUMS}; remove it" for path in sorted(there - expected.keys())]
     found = (compare(root, path, expected[path]) for path in sorted(expected))
     report.problems += [problem for problem in found if problem]
-
-
-def _check_counts(opened: Atlas, about: dict[str, Any], report: Report) -> None:
-    counts = about["counts"]
-    for name, table in _COUNTED.items():
-        found = opened.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]
-        if found != counts[name]:
-            report.problems.append(f"{table}.parquet has {found} rows, {layout.ATLAS} says {counts[name]}")
-    if counts["images"] + counts["quarantined"] != about["data"]["count"]:
-        report.problems.append(
-            f"{counts['images']} images scanned and {counts['quarantined']} in quarantine, "
-            f"but {about['data']['count']} were listed"
-        )
 
 
 def _check_tables(query: Query, checked: Sequence[Table], report: Report) -> None:
@@ -182,7 +205,7 @@ def _check_pictures(root: Path, checked: Sequence[Table], report: Report) -> Non
 
 
 def _right(stream: IO[bytes], offset: int, length: int, crc32: int) -> bool:
-    if offset < 0 or length < 0:
+    if offset < 0 or length < 0 or offset + length > os.fstat(stream.fileno()).st_size:
         return False
     stream.seek(offset)
     body = stream.read(length)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas import tables
 from atlas.errors import FolderError, NotFoundError
-from atlas.read import verify
+from atlas.read import bounds, verify
 from atlas.store import seal
 from atlas.store.files import Folder
 
@@ -45,6 +45,7 @@ class Store:
         from atlas.read.relations import Relations
         from atlas.read.rows import Things
 
+        _look_over(root)
         self.layers: Layers = Layers(root)
         self.packs: Packs = Packs(root)
         self.images: Images = Images(root, self.packs, class_names)
@@ -70,6 +71,19 @@ class Store:
             each.close()
 
 
+def _look_over(root: Path) -> None:
+    """Tables that are only read when somebody asks for them are looked over first. Raises `FolderError`.
+
+    Of the class profile, which has a row a neuron and class, only the columns are.
+    """
+    from atlas.read import source
+
+    source.opened(root, "classes")
+    for name in ("quarantine", "sanity", "map"):
+        for _ in source.batches(root, name):
+            pass
+
+
 def _filters(root: Path, layers: Layers, packs: Packs) -> list[tuple[int, str, Any]]:
     """Neuron, kind and place of each filter that was drawn."""
     from atlas.read import source
@@ -91,6 +105,7 @@ class Atlas:
         self.folder = Folder(str(location))
         self.root = self.folder.local("")
         self.about: dict[str, Any] = seal.read_about(self.folder)
+        bounds.check(self.root, self.about)  # before anything is laid out
         self._verify = verify
         self._sums: dict[str, str] = {}
         if verify:
@@ -251,7 +266,7 @@ class Atlas:
         import faiss
 
         faiss.omp_set_num_threads(1)  # a query is short: threads would only wait for one another
-        _ = self.store, self._near
+        self.store.images.rows_of(self._near.ids(), "codes")
 
     @property
     def dimensions(self) -> int:

@@ -61,6 +61,10 @@ class Neighbours:
         """Values of a code."""
         return self._index.dimensions if self._index else 0
 
+    def ids(self) -> Ids:
+        """image_id of every code, ascending."""
+        return self._index.ids() if self._index else np.empty(0, np.int64)
+
     def of_image(self, image_id: int, k: int = 10) -> list[Neighbour]:
         """The `k` images nearest to one, itself excluded, nearest first; fewer where there are fewer.
 

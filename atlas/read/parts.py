@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from atlas import tables
 from atlas.errors import AtlasError, NotFoundError
-from atlas.read import source, verify
+from atlas.read import bounds, source, verify
 from atlas.read.pictures import Packs
 from atlas.read.rows import Rows, Things
 from atlas.store import parts
@@ -52,8 +52,18 @@ def find(folder: Folder, digest: str) -> list[Part]:
             part.tables = tuple(table for table in known if (part.root / table.path).exists())
             if not known:
                 part.damage(f"this version knows no part {part.kind!r}; use the release that made it")
+            for problem in _sizes(part):
+                part.damage(problem)
         found.append(part)
     return found
+
+
+def _sizes(part: Part) -> Iterator[str]:
+    """What is wrong with the sizes of its tables, and with where it leads."""
+    if part.root.is_symlink():
+        yield f"{part.name} is a symbolic link; expected a folder inside the atlas"
+    else:
+        yield from bounds.of_tables(part.root, part.tables)
 
 
 def check(part: Part) -> None:
@@ -81,8 +91,10 @@ class Parts:
             if part.state == "sealed":
                 try:
                     self._open(part, things)
-                except (AtlasError, OSError, pa.ArrowException) as error:
+                except AtlasError as error:
                     part.damage(str(error))
+                except Exception as error:  # a part of any contents must not stop the base
+                    part.damage(f"its tables cannot be read ({type(error).__name__}); add it again")
 
     def _open(self, part: Part, things: Things) -> None:
         packs = Packs(part.root)

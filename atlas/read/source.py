@@ -18,6 +18,14 @@ ROWS = 65_536
 """Rows of a batch."""
 
 
+def paths(root: Path, table: Table) -> list[str]:
+    """The files of a table that are there, relative to the folder, in the order of their names."""
+    if not table.files:
+        return [table.path] if (root / table.path).is_file() else []
+    there = (root / table.path).iterdir() if (root / table.path).is_dir() else ()
+    return sorted(f"{table.path}/{each.name}" for each in there if each.is_file())
+
+
 def opened(root: Path, name: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile | None:
     """The file of a one-file table; null where an optional one is absent.
 
@@ -34,7 +42,7 @@ def opened(root: Path, name: str, *, dictionary: Sequence[str] = ()) -> pq.Parqu
         file = pq.ParquetFile(path, read_dictionary=list(dictionary))
         fit(table, pq.read_schema(path))
     except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{table.path} cannot be read ({error}); copy the atlas again") from None
+        raise FolderError(f"{table.path} cannot be read ({_line(error)}); copy the atlas again") from None
     return file
 
 
@@ -77,13 +85,46 @@ def batches(
     """The rows of a one-file table, some at a time. Raises `FolderError`."""
     file = opened(root, name, dictionary=dictionary)
     if file is not None:
-        wanted = [field.name for field in tables.BY_NAME[name].columns] if columns is None else list(columns)
-        yield from file.iter_batches(rows, columns=wanted)
+        table = tables.BY_NAME[name]
+        wanted = [field.name for field in table.columns] if columns is None else list(columns)
+        yield from _sound(table, file.iter_batches(rows, columns=wanted), file.metadata.num_rows)
+
+
+def _sound(table: Table, batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The batches, each looked at first. Raises `FolderError` where a file is not what its footer says."""
+    found = 0
+    try:
+        for batch in batches:
+            check(table, batch)
+            found += len(batch)
+            yield batch
+    except (pa.ArrowException, OSError) as error:
+        raise FolderError(f"{table.path} cannot be read ({_line(error)}); copy the atlas again") from None
+    if found != rows:
+        raise FolderError(f"{table.path} says {rows} rows, and has {found}; copy the atlas again")
+
+
+def check(table: Table, rows: pa.RecordBatch | pa.Table) -> None:
+    """Raises `FolderError` for a text that is none, or a null where the registry has none."""
+    rows.validate(full=True)
+    for name in rows.schema.names:
+        if rows.column(name).null_count and not table.columns.field(name).nullable:
+            raise FolderError(f"{table.path}: {name} is null in some rows; expected a value in each")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def read(root: Path, name: str, *, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
     """A whole one-file table, or some of its columns and rows. Raises `FolderError`."""
     wanted = [field.name for field in tables.BY_NAME[name].columns] if columns is None else list(columns)
+    table = tables.BY_NAME[name]
     if opened(root, name) is None:
-        return tables.BY_NAME[name].columns.empty_table().select(wanted)
-    return pq.read_table(root / tables.BY_NAME[name].path, columns=wanted, filters=filters)
+        return table.columns.empty_table().select(wanted)
+    try:
+        found = pq.read_table(root / table.path, columns=wanted, filters=filters)
+        check(table, found)
+    except (pa.ArrowException, OSError) as error:
+        raise FolderError(f"{table.path} cannot be read ({_line(error)}); copy the atlas again") from None
+    return found

@@ -52,6 +52,9 @@ def compare(root: Path, path: str, expected: str | None) -> str | None:
     if expected is None:
         return f"{path} is not in {layout.SUMS}; build the atlas again"
     target = root / path
+    led = [folder for folder in Path(path).parents if (root / folder).is_symlink() and folder.parts]
+    if led:
+        return f"{led[0]} is a symbolic link; expected a folder inside the atlas"
     if target.is_symlink() or not target.is_file():
         return f"{path} is missing; copy the atlas again"
     found = sha256(target)

@@ -20,9 +20,12 @@ class CodeIndex:
     """
 
     def __init__(self, file: Path, probes: int | None = None) -> None:
+        size = file.stat().st_size
+        faiss.set_deserialization_vector_byte_limit(size)  # what a file says of itself is no reason to allocate it
+        faiss.set_deserialization_loop_limit(size)
         try:
             self._index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise FolderError(
                 f"{file}: FAISS cannot read it ({reason}); copy the atlas again, or build it again"

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.errors import FolderError, SettingsError
-from atlas.store import layout, seal
+from atlas.store import layout, seal, stated
 from atlas.store.files import Folder, inside
 
 PARTS = "parts"
@@ -81,9 +81,10 @@ def look(base: Folder, digest: str, name: str) -> Part:
     if not folder.exists(layout.SUMS):
         return Part(name, folder, "begun", {})
     try:
-        about = dict(json.loads(folder.get(ABOUT)))
+        about = stated.read(folder, ABOUT)
+        stated.check(about, ABOUT, stated.OF_PART, stated.MAYBE_OF_PART)
         sums = seal.read_sums(folder)
-    except (OSError, ValueError, TypeError, FolderError) as error:
+    except (OSError, FolderError) as error:
         return Part(name, folder, "damaged", {}, f"{ABOUT} or {layout.SUMS} cannot be read ({error})")
     return Part(name, folder, *_judged(folder, name, digest, about, sums))
 
@@ -98,8 +99,6 @@ def _judged(
         why = f"is the part {about.get('name')!r}; its folder has another name"
     elif about.get("base") != digest:
         why = f"was made from another atlas ({str(about.get('base'))[:12]}, this one is {digest[:12]}); add it again"
-    elif not isinstance(about.get("digest"), str) or not isinstance(about.get("settings"), dict):
-        why = f"{ABOUT} says neither digest nor settings"
     return ("damaged", about, why) if why else ("sealed", about, None)
 
 

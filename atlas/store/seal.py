@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atlas.errors import FolderError
-from atlas.store import layout
+from atlas.errors import FolderError, FormatError
+from atlas.store import layout, stated
 from atlas.store.files import Folder
 
 CHUNK = 1 << 22
@@ -93,23 +93,22 @@ def read_about(folder: Folder) -> dict[str, Any]:
     """The contents of `atlas.json`. Raises `FolderError` where the folder is not a sealed atlas of this format."""
     if not folder.exists(layout.SUMS):
         raise FolderError(f"{folder.location}: not a sealed atlas ({layout.SUMS} is missing); build it first")
-    try:
-        about = json.loads(folder.get(layout.ATLAS))
-        version = about["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FolderError(f"{folder.location}/{layout.ATLAS}: cannot be read ({error}); build it again") from None
+    found = stated.read(folder, layout.ATLAS)
+    version = found.get("format_version")
     if version != layout.FORMAT_VERSION:
-        raise FolderError(
+        raise FormatError(
             f"{folder.location}: an atlas of format {str(version)[:20]}, expected {layout.FORMAT_VERSION}; "
             "build it again, or use the neuron-atlas that made it"
         )
-    return dict(about)
+    stated.check(found, f"{folder.location}/{layout.ATLAS}", stated.OF_ATLAS, stated.MAYBE_OF_ATLAS)
+    return found
 
 
 def read_sums(folder: Folder) -> dict[str, str]:
     """Checksum of each file, by path. Raises `FolderError`."""
     sums = {}
-    for number, line in enumerate(folder.get(layout.SUMS).decode("utf-8", "replace").splitlines(), 1):
+    body = stated.bounded(folder, layout.SUMS, stated.LARGEST_SUMS).removesuffix(b"\n")
+    for number, line in enumerate(body.decode("utf-8", "replace").split("\n"), 1):
         digest, gap, path = line.partition("  ")
         if not gap or len(digest) != 64:
             raise FolderError(f"{folder.location}/{layout.SUMS} line {number}: expected a SHA-256, two spaces, a path")
