@@ -99,6 +99,6 @@ def _wrong(root: Path, path: str) -> str | None:
 def _rows(root: Path, table: Table) -> int | None:
     """Rows that a table says it has; null where it cannot be read."""
     try:
-        return sum(pq.read_metadata(root / path).num_rows for path in source.paths(root, table))
+        return sum(int(pq.read_metadata(root / path).num_rows) for path in source.paths(root, table))
     except (pa.ArrowException, OSError, ValueError):
         return None

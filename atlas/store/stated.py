@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from atlas.errors import FolderError
@@ -20,7 +21,7 @@ DEEPEST = 16
 MOST = 1 << 40
 """Images, neurons, examples: more than this is no count."""
 
-_KINDS = {
+_KINDS: dict[str, Callable[[Any], bool]] = {
     "text": lambda value: isinstance(value, str),
     "texts": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
     "object": lambda value: isinstance(value, dict),
