@@ -21,6 +21,7 @@ from api.http.gate import Gate, refusal
 from api.http.log import RequestLog
 from api.http.metrics import Metrics
 from api.library import Library
+from api.probing import Prober
 from api.routes import Service, install
 from atlas.errors import AtlasError
 
@@ -37,13 +38,13 @@ def version() -> str:
 
 def create_app(
     dirs: Sequence[str | os.PathLike[str]], *, token: str | None = None, pictures: bool = True,
-    log: IO[bytes] | None = None, hosts: Collection[str] | None = None,
+    log: IO[bytes] | None = None, hosts: Collection[str] | None = None, prober: Prober | None = None,
 ) -> ASGIApp:  # fmt: skip
     """The application over sealed atlases. Their tables and indexes are verified before this returns.
 
     `token`: what every request must carry. `pictures=False`: no pixel of the data leaves. `log`: where a line of JSON
-    a request goes. `hosts`: names it may be called by, beside those of loopback; any without it. A folder that fails
-    its verification is listed as unavailable; the others serve.
+    a request goes. `hosts`: names it may be called by, beside those of loopback; any without it. `prober`: the
+    probe behind it. A folder that fails its verification is listed as unavailable; the others serve.
     """
     library = Library([Path(folder) for folder in dirs])
     metrics, requests = Metrics(), RequestLog(log)
@@ -56,13 +57,17 @@ def create_app(
         library.start()
         yield
         library.stop()
+        if prober is not None:
+            await prober.close()
         requests.flush()
 
     app = FastAPI(
         title="neuron-atlas", version=version(), description=DESCRIPTION, lifespan=lifespan,
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    service = Service(library, pictures=pictures, private=token is not None, metrics=metrics, version=version())
+    service = Service(
+        library, pictures=pictures, private=token is not None, metrics=metrics, version=version(), prober=prober
+    )
     install(app, service)
 
     async def refused(request: Request, error: Exception) -> Response:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from inspect import isawaitable
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +22,7 @@ from api.http.params import Param, parse
 from api.http.respond import IMMUTABLE, REVALIDATE, Answer, json_answer
 from api.http.urls import API, unpart
 from api.library import Library
+from api.probing import Prober
 from api.views.call import Call
 from api.views.health import Health, health
 from api.views.index import AtlasList, index
@@ -35,14 +38,18 @@ HTML = "text/html; charset=utf-8"
 class Service:
     """Endpoints over a library."""
 
-    def __init__(self, library: Library, *, pictures: bool, private: bool, metrics: Metrics, version: str) -> None:
+    def __init__(
+        self, library: Library, *, pictures: bool, private: bool, metrics: Metrics, version: str,
+        prober: Prober | None = None,
+    ) -> None:  # fmt: skip
         self.library = library
         self.pictures = pictures
         self.metrics = metrics
         self.version = version
         self.pages = Pages()
         self.speakers = {
-            name: Speaker(shelf, pictures=pictures, private=private) for name, shelf in library.shelves.items()
+            name: Speaker(shelf, pictures=pictures, private=private, prober=prober)
+            for name, shelf in library.shelves.items()
         }
 
     def call(self, request: Request, params: tuple[Param, ...], route: str) -> Call:
@@ -65,12 +72,14 @@ class Service:
 
         async def endpoint(request: Request) -> Response:
             call = self.call(request, view.params, view.name)
-            if view.body is not None:
-                call = replace(call, body=await _body(request, view.largest))
-            with _of_atlas(call):
-                if view.slow:
-                    return await run_in_threadpool(lambda: _answered(answer(view, call)))
-                return _answered(answer(view, call))
+            async with nullcontext() if view.admit is None else view.admit(call):
+                if view.body is not None:
+                    call = replace(call, body=await _body(request, view.largest))
+                with _of_atlas(call):
+                    if view.slow:
+                        return await run_in_threadpool(lambda: _answered(answer(view, call)))
+                    value = answer(view, call)
+                    return _answered(await value if isawaitable(value) else value)
 
         return endpoint
 
@@ -205,8 +214,12 @@ def _path_params(path: str) -> list[dict[str, Any]]:
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     names = {
-        401: "a token is needed", 403: "pictures are not served", 404: "there is no such thing",
-        413: "the body is too large", 414: "the address is too long", 422: "a value is not as expected",
+        400: "the request was broken off", 401: "a token is needed", 403: "pictures are not served",
+        404: "there is no such thing", 408: "the body comes too slowly",
+        409: "the probe has loaded another atlas", 413: "the body is too large",
+        414: "the address is too long", 422: "a value is not as expected",
+        429: "the probe's queue is full", 503: "there is no probe, or it is being started",
+        504: "the probe has not answered in time",
     }  # fmt: skip
     return {status: {"description": names[status], "content": content} for status in statuses}
 
@@ -221,8 +234,10 @@ def _described(view: View) -> dict[str, Any]:
             responses |= _errors(403)
     more: dict[str, Any] = {"responses": responses, "methods": [view.method]}
     if view.body is not None:
-        responses |= _errors(413)
+        responses |= _errors(400, 408, 413)
         more["requestBody"] = view.body
+    if view.admit is not None:
+        responses |= _errors(409, 429, 503, 504)
     return more
 
 

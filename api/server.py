@@ -26,6 +26,7 @@ from api.app import create_app
 from api.http import errors
 from api.http.gate import LONGEST_TARGET, is_loopback
 from api.http.respond import dumps
+from api.probing import Prober
 from atlas.errors import SettingsError
 
 HEADER_SECONDS = 20.0
@@ -93,8 +94,12 @@ class Connection(HttpToolsProtocol):
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self._late)
 
     def _late(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
+        cycle = self.cycle
+        if self.transport.is_closing():
+            return
+        if cycle is not None and cycle.more_body and not cycle.response_started:
+            self._refuse(408, f"the body came too slowly; expected it within {BODY_SECONDS:.0f} s")
+        self.transport.close()
 
     @property
     def _waiting(self) -> bool:
@@ -150,9 +155,14 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is not HTTP."""
-        body = dumps(errors.problem(400, "the request is not HTTP/1.1 as it should be; expected another"))
+        self._refuse(400, "the request is not HTTP/1.1 as it should be; expected another")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answers without the application, and closes."""
+        problem = errors.problem(status, detail)
+        body = dumps(problem)
         lines = (
-            "HTTP/1.1 400 Bad Request", "content-type: application/problem+json", "connection: close",
+            f"HTTP/1.1 {status} {problem['title']}", "content-type: application/problem+json", "connection: close",
             f"content-length: {len(body)}", "", "",
         )  # fmt: skip
         if not self.transport.is_closing():
@@ -229,13 +239,14 @@ def _say(address: str) -> None:
 def serve(
     dirs: Sequence[str | os.PathLike[str]], *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
     pictures: bool = True, ready: Callable[[str], None] | None = None, host_names: Sequence[str] = (),
+    prober: Prober | None = None,
 ) -> None:  # fmt: skip
     """Serves sealed atlases until SIGTERM or SIGINT; then answers what it has begun, and ends.
 
     Without a token, a service on a loopback address answers only to that address and to `host_names`.
     `ready` is called with the address once the atlases are verified; without it, a line says it on standard error.
-    A line of JSON a request goes to standard output. Raises `SettingsError` for an address that cannot be bound, or
-    one that needs a token.
+    `prober`: the probe behind it. A line of JSON a request goes to standard output. Raises `SettingsError`
+    for an address that cannot be bound, or one that needs a token.
     """
     token = checked_token(host, token)
     for folder in dirs:
@@ -244,7 +255,7 @@ def serve(
     listening = bound(host, port)
     Connection.crowd = Crowd(max(64, open_files() - RESERVED_FILES))
     hosts = host_names if token is None else None
-    app = create_app(dirs, token=token, pictures=pictures, log=sys.stdout.buffer, hosts=hosts)
+    app = create_app(dirs, token=token, pictures=pictures, log=sys.stdout.buffer, hosts=hosts, prober=prober)
     gc.collect()
     gc.freeze()  # what was laid out lives as long as the process
     gc.set_threshold(20_000, 20, 20)  # an answer is some hundred small dictionaries, none of them in a cycle

@@ -133,6 +133,15 @@ def _parser() -> argparse.ArgumentParser:
         help="a name that a service without a token may be called by, beside localhost; may be given again",
     )  # fmt: skip
     serve.add_argument("--no-pictures", action="store_true", help="for data that may not be shown: no pixel leaves")
+    serve.add_argument("--probe", action="store_true", help="answer about people's own images: a probe on this machine")
+    serve.add_argument("--probe-url", metavar="URL", help="the same, by a probe that runs elsewhere")
+    _add_probe_places(serve)
+    probe = command("probe", _probe, "the process that holds the networks and answers about one's own images")
+    probe.add_argument("dirs", nargs="+", metavar="dir", help="folder of a sealed atlas, one or more")
+    probe.add_argument("--host", default="127.0.0.1", help="address to bind; another one needs a secret (%(default)s)")
+    probe.add_argument("--port", type=int, default=8001, help="port (default: %(default)s)")
+    probe.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    _add_probe_places(probe)
     return parser
 
 
@@ -141,6 +150,22 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add_options(
         parser, Settings, ("images", "network", "weights", "class_names", *RUNNING), otherwise="as the atlas was built"
     )
+
+
+def _add_probe_places(parser: argparse.ArgumentParser) -> None:
+    """Where the originals of each atlas lie now, and what a probe runs on."""
+    for name in PLACES:
+        about = {
+            "network": "its network",
+            "weights": "its weights",
+            "images": "its images, for pictures that were not made",
+        }
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", nargs="+", default=[], metavar="[ATLAS=]VALUE",
+            help=f"{about.get(name, 'its class names')} (default: as the atlas was built)",
+        )  # fmt: skip
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the probe (%(default)s)")
+    parser.add_argument("--threads", default="auto", help="of the probe's network; auto is one a core (%(default)s)")
 
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
@@ -282,17 +307,52 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from api.probing import Child, Prober, at_url
     from api.server import serve
+    from jobs.probe import command
 
+    if options.probe and options.probe_url:
+        raise SettingsError("--probe and --probe-url: expected one of them")
+    child = None
+    if options.probe:
+        child = Child(command(options.dirs, _probe_places(options), options.device, options.threads))
     if options.token:
         print("--token: others on this machine can read it; NEURON_ATLAS_TOKEN=… is not shown", file=sys.stderr)
-    serve(
+    prober = None if options.probe_url is None else at_url(options.probe_url)
+    try:
+        if child is not None:
+            child.wait()
+            prober = Prober(lambda: child.address, child.token)
+        serve(
+            options.dirs,
+            host=options.host,
+            port=options.port,
+            token=options.token,
+            pictures=not options.no_pictures,
+            host_names=options.host_name,
+            prober=prober,
+        )
+    finally:
+        if child is not None:
+            child.stop()
+    return 0
+
+
+def _probe_places(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in PLACES}
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from jobs.probe import run
+
+    run(
         options.dirs,
+        _probe_places(options),
         host=options.host,
         port=options.port,
-        token=options.token,
-        pictures=not options.no_pictures,
-        host_names=options.host_name,
+        device=options.device,
+        threads=options.threads,
+        child=options.child,
     )
     return 0
 

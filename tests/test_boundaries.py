@@ -30,13 +30,17 @@ FORBIDDEN = {
     "atlas": (*HARD, "starlette"),
     "api": (
         "torch", "torchvision", "ray", "jobs", "atlas.images", "atlas.network", "atlas.scan", "atlas.explain",
-        "atlas.harvest", "atlas.codes", "atlas.analyse", "atlas.store",
+        "atlas.harvest", "atlas.codes", "atlas.analyse", "atlas.store", "probe",
+    ),
+    "probe": (
+        "ray", "fastapi", "jobs.planning.plan", "jobs.planning.data", "jobs.job", "jobs.work", "jobs.stages",
+        "jobs.pool", "jobs.build", "jobs.add", "api.views", "api.app",
     ),
     "jobs": ("starlette",),
 }  # fmt: skip
 """Folder: what none of its files may import, anywhere in the file."""
-LISTS = ("atlas.explain.kinds",)
-"""Torch-free lists that every room may read."""
+LISTS = ("atlas.explain.kinds", "probe.protocol")
+"""Torch-free, and open to every room: lists, and what the service and the probe share."""
 HEAVY = ("torch", "torchvision", "ray", "fastapi", "duckdb", "faiss", "pyarrow", "numpy", "PIL", "scipy", "sklearn")
 
 
@@ -88,6 +92,11 @@ def test_atlas_loads_neither_ray_nor_fastapi() -> None:
 def test_the_service_loads_neither_torch_nor_ray() -> None:
     code = "\n".join(f"import {name}" for name in modules("api"))
     assert not loaded(code) & {"torch", "torchvision", "ray", "jobs"}
+
+
+def test_the_probe_loads_no_ray_and_no_stage() -> None:
+    code = "\n".join(f"import {name}" for name in modules("probe"))
+    assert not loaded(code) & {"ray", "fastapi"}
 
 
 def test_reading_loads_no_torch() -> None:

@@ -22,11 +22,12 @@ from api.http.errors import ApiError, Problem
 from api.http.log import RequestLog, shown
 from api.http.metrics import Metrics
 from api.http.respond import Answer, dumps
+from probe.protocol import LARGEST
 
 LONGEST_TARGET = 8192
 """Bytes of a path with its query."""
-LARGEST_BODY = 1 << 20
-"""Bytes of a request's body."""
+LARGEST_BODY = LARGEST
+"""Bytes of any request's body; most views take less."""
 OPEN = (b"/livez",)
 """Paths that need no token."""
 _SAFE = [

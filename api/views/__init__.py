@@ -22,6 +22,7 @@ from api.views import (
     neuron,
     parts,
     pictures,
+    probe,
     quarantine,
     sanity,
     search,
@@ -57,6 +58,7 @@ VIEWS: tuple[View, ...] = (
     parts.ONE,
     parts.VIEW,
     neighbours.OF_CODE,
+    probe.VIEW,
     atlas.VIEW,
 )
 """In the order in which addresses are tried: those asked for most come first."""

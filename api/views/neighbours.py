@@ -44,7 +44,8 @@ LARGEST = 1 << 20
 """Bytes of a code, as JSON."""
 
 
-def _neighbour(say: Speaker, image_id: int, similarity: float) -> Neighbour:
+def near(say: Speaker, image_id: int, similarity: float) -> Neighbour:
+    """An image near something, with its addresses."""
     images = say.store.images
     row = images.get(image_id)
     url, page = say.urls.image(image_id)
@@ -62,8 +63,8 @@ def _neighbour(say: Speaker, image_id: int, similarity: float) -> Neighbour:
 def nearest(say: Speaker, image_id: int, k: int) -> NeighbourList:
     """The `k` images nearest to one. Raises `NotFoundError`."""
     say.store.images.row(image_id)
-    near = say.shelf.atlas.neighbours(image_id, k)
-    return {"items": [_neighbour(say, *each) for each in near], "next": None}
+    found = say.shelf.atlas.neighbours(image_id, k)
+    return {"items": [near(say, *each) for each in found], "next": None}
 
 
 def _answer(call: Call) -> NeighbourList:
@@ -90,8 +91,8 @@ def _of_code(call: Call) -> NeighbourList:
     except orjson.JSONDecodeError:
         raise ApiError(422, "body: expected JSON {code: [numbers], k: a number}") from None
     code, k = _asked(call.say, body)
-    near = call.say.shelf.atlas.neighbours_of(code, k)
-    return {"items": [_neighbour(call.say, *each) for each in near], "next": None}
+    found = call.say.shelf.atlas.neighbours_of(code, k)
+    return {"items": [near(call.say, *each) for each in found], "next": None}
 
 
 def _asked(say: Speaker, body: Any) -> tuple[list[float], int]:

@@ -17,6 +17,8 @@ from atlas.read.trust import in_order
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from api.probing import Prober
+
 WITHHELD = "pictures are not served"
 
 
@@ -24,14 +26,17 @@ class Speaker:
     """Says what one atlas holds.
 
     `pictures`: whether their addresses are given. `private`: a token is needed, so nobody else may keep them.
+    `prober`: the probe behind the service, where there is one.
     """
 
     def __init__(
-        self, shelf: Shelf, *, pictures: bool = True, private: bool = False, urls: Urls | None = None
+        self, shelf: Shelf, *, pictures: bool = True, private: bool = False, urls: Urls | None = None,
+        prober: Prober | None = None,
     ) -> None:  # fmt: skip
         self.shelf = shelf
         self.urls = urls or Urls(shelf.name)
         self.pictures = pictures
+        self.prober = prober
         self.immutable = IMMUTABLE.replace("public", "private") if private else IMMUTABLE
 
     @property

@@ -6,6 +6,7 @@ A view answers at `/api/v1/atlases/{atlas}` + `path` in JSON and, where it has a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,6 +57,7 @@ class View:
     `answer`: the value of the model (a TypedDict; JSON and page are made of it), or a whole response. `of`: of what it
     is the whole, so that SECTIONS of it are added under `sections`. `media`: media types it answers with beside, or in
     place of, JSON. `body`: OpenAPI's description of the body of a POST, `largest` the bytes it may have.
+    `admit`: what is entered before a body is received, and left when all is answered; then `answer` may be awaited.
     """
 
     name: str
@@ -70,6 +72,7 @@ class View:
     media: tuple[str, ...] = ()
     body: Mapping[str, Any] | None = None
     largest: int = 0
+    admit: Callable[[Call], AbstractAsyncContextManager[None]] | None = None
     tag: str = "atlas"
 
     @property

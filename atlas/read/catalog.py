@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from atlas.read.audit import Report
     from atlas.read.examples import Examples
+    from atlas.read.habits import Habits
     from atlas.read.images import Images
     from atlas.read.layers import Layers
     from atlas.read.neighbours import Neighbour, Neighbours
@@ -65,6 +66,13 @@ class Store:
         from atlas.read.words import Words
 
         return Words(self.parts.table("words"))
+
+    @cached_property
+    def habits(self) -> Habits:
+        """All histograms, to place a new response in; laid out at the first question."""
+        from atlas.read.habits import Habits
+
+        return Habits(self.neurons)
 
     def close(self) -> None:
         for each in (self.packs, self.images, self.neurons, self.examples, self.relations, self.parts):

@@ -124,6 +124,11 @@ class Neurons:
         found: list[tuple[float, float, int]] = self._bins.of(number).tolist()
         return found
 
+    def bins(self) -> tuple[Array, Array]:
+        """The bins of all neurons, and the number of the neuron of each."""
+        rows = self._bins.span(0, self._bins.total)
+        return self._bins.group_of(np.arange(len(rows))), rows
+
     def select(
         self, numbers: range, *, sort: str = "channel", descending: bool = False, class_id: int | None = None,
         dead: bool | None = None, kind: str | None = None,
