@@ -184,9 +184,13 @@ class Child:
         while True:
             began = self._listen()
             self._process.wait()
+            for pipe in (self._process.stdin, self._process.stderr):
+                assert pipe is not None
+                pipe.close()
             self._address = None
+            first = not self._ready.is_set()
             self._ready.set()
-            if self._stopped.is_set():
+            if first or self._stopped.is_set():
                 return
             failures = 0 if began else failures + 1
             print(f"the probe has ended ({self._process.returncode}); it is started again", file=sys.stderr, flush=True)

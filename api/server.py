@@ -11,7 +11,6 @@ import gc
 import os
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.app import create_app
 from api.http import errors
 from api.http.gate import LONGEST_TARGET, is_loopback
+from api.http.listen import bound
 from api.http.respond import dumps
 from api.probing import Prober
 from atlas.errors import SettingsError
@@ -195,23 +195,6 @@ def checked_token(host: str, token: str | None) -> str | None:
     if token is not None and (not token.isascii() or not token.isprintable() or " " in token):
         raise SettingsError("--token: expected printable ASCII without spaces")
     return token
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A socket at the address. Raises `SettingsError` where it cannot be had."""
-    if not 0 <= port <= 65_535:
-        raise SettingsError(f"--port {port}: expected 0 to 65535; 0 takes any that is free")
-    found = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-    except (OSError, OverflowError) as error:
-        if found is not None:
-            found.close()
-        raise SettingsError(f"--host {host} --port {port}: cannot be bound ({error}); give another") from None
-    return found
 
 
 def configuration(app: ASGIApp) -> uvicorn.Config:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from atlas.network.layers import OUTPUT
 from atlas.network.recorder import Recorder, maps_of
 from atlas.types import Layer
 
@@ -48,10 +49,10 @@ def forward(
             take(layer, maps_of(layer, output))
 
     recorder = Recorder(
-        module, layers, raw, raw=True, inputs=[] if code is None else [code],
+        module, layers, raw, raw=True, inputs=[] if code in (None, OUTPUT) else [code],
         take_input=lambda _, value: codes.append(value.float().mean((2, 3))),
     )  # fmt: skip
     with torch.inference_mode(), recorder:
         logits = recorder.run(inputs)
     assert logits is not None
-    return Outcome(logits, codes[-1] if codes else None)
+    return Outcome(logits, codes[-1] if codes else logits.float() if code == OUTPUT else None)

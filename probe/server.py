@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.server import bound
+from api.http.listen import bound
 from atlas.errors import AtlasError, ImageError, InputError, NotFoundError, SettingsError
 from probe.protocol import LARGEST, OF, RETRY_SECONDS, TOKEN, Busy, asked, difference
 from probe.subjects import Subject
@@ -187,7 +187,7 @@ def end_with_input() -> None:
     """Ends this process when its standard input ends: a child goes with the service that started it."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        while os.read(sys.stdin.fileno(), 4096):  # a buffered read would hold a lock at the end of this process
             pass
         os._exit(0)
 

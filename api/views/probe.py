@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
+import probe.protocol as protocol
 from api.http.described import closed, doc
 from api.http.errors import ApiError
 from api.http.params import Param
@@ -19,7 +20,6 @@ from api.views.speaker import Speaker
 from api.views.values import Box, Channel, ClassName, LayerName, Page, Response, Url, box_of
 from api.views.view import View
 from atlas.errors import InputError
-from probe import protocol
 
 
 @closed
@@ -160,7 +160,7 @@ def _guess(say: Speaker, class_id: int, probability: float) -> Guess:
 
 def _changed(say: Speaker, told: Any) -> Changed:
     changes = [{**each, "class_name": say.class_name(each["class_id"])} for each in told["changes"]]
-    return {"prediction": _guesses(say, told["prediction"]), "changes": changes}
+    return {"prediction": _guesses(say, told["prediction"]), "changes": changes}  # type: ignore[typeddict-item]
 
 
 def _layer(say: Speaker, told: Any) -> OfLayer:
