@@ -32,7 +32,9 @@ def openapi(service: httpx.Client) -> Any:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_whatever_is_sent_is_answered_as_documented(openapi: Any, path: str) -> None:
-    operation = openapi[path]["POST" if path.endswith("{atlas}/neighbours") else "GET"]
+    asked = next((view for view in VIEWS if path == f"/api/v1/atlases/{{atlas}}{view.path}"), None)
+    operation = openapi[path]["GET" if asked is None else asked.method]
+    behind = asked is not None and asked.admit is not None  # no probe stands behind this service: 503, as documented
 
     @given(case=operation.as_strategy())
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
@@ -41,7 +43,7 @@ def test_whatever_is_sent_is_answered_as_documented(openapi: Any, path: str) -> 
             case.path_parameters["atlas"] = "plain"
         if "layer" in (case.path_parameters or {}):
             case.path_parameters["layer"] = "conv1"
-        case.call_and_validate(checks=CHECKS)
+        case.call_and_validate(checks=CHECKS[behind:])
 
     check()
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import TypeAdapter
 
 from api.app import create_app
 from api.probing import Child, Prober
+from api.views.probe import Probed
 from jobs.probe import command
 from probe import protocol
 from tests import tiny_net
@@ -56,6 +58,7 @@ def test_an_answer_has_addresses(service: httpx.Client, tiny_root: Path) -> None
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     told = answer.json()
+    TypeAdapter(Probed).validate_python(told)
     first = told["layers"][0]["neurons"][0]
     assert service.get(first["url"]).json()["channel"] == first["channel"]
     assert service.get(told["neighbours"][0]["url"]).status_code == 200
