@@ -35,7 +35,7 @@ def extend(location: str, images: tuple[str, ...], out: str, **changes: Any) -> 
     plan, manifest = planned(settings)
     check(location, about, plan, manifest)
     chunks = int(about["data"]["count"]) // plan.data.chunk
-    if chunks and not (old.exists(layout.STATE) and old.exists(layout.SAMPLE)):
+    if chunks and not (old.exists(layout.state(0)) and old.exists(layout.SAMPLE)):
         raise SettingsError(f"{location}: has no state/ to go on from; build anew over all images")
     digest = begin(plan, manifest, Earlier(old, chunks, plan.data.chunk))
     again = wanted(settings)

@@ -129,7 +129,7 @@ def output_bytes(todo: Todo, rates: Rates) -> dict[str, float]:
         "pictures": rates.picture_bytes * todo.examples,
         "codes": 2.0 * width * todo.images * todo.dimensions,  # and the index over them
         "responses": 8.0 * min(todo.sample, todo.images) * todo.neurons,
-        "state": todo.neurons * (5124.0 + 20 * todo.classes),
+        "state": todo.neurons * (5124.0 + 20 * todo.classes * (todo.images // todo.chunk).bit_count()),
         "tables": 120.0 * todo.images + 40.0 * todo.examples + 6.0 * todo.neurons * todo.classes,
     }
     return sizes | {

@@ -24,7 +24,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from atlas.analyse.stage import CodesResult
     from atlas.scan.earlier import Earlier
-    from atlas.scan.merge import Gathered
+    from atlas.scan.merge import Survey
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Job:
     """Figures that a part says of itself: `summary` of part.json."""
     redone: int = 0
     """Chunks that were run again, because their worker was lost or they failed."""
-    gathered: Gathered = field(init=False)
+    survey: Survey = field(init=False)
+    neurons: pa.Table = field(init=False)
     winners: pa.Table = field(init=False)
     examples: pa.Table = field(init=False)
     explanations: pa.Table = field(init=False)

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from atlas.arrays import Flags
 from atlas.explain import sanity
 from atlas.harvest import harvester as harvested
 from atlas.images.manifest import Manifest, read_images
+from atlas.scan import merge as merging
 from atlas.scan import partial
 from atlas.scan import winners as winning
 from atlas.scan.fold import Fold
-from atlas.scan.partial import Partial
-from atlas.scan.references import References
+from atlas.scan.pieces import blocks, pieces
 from atlas.settings import Settings
 from atlas.store import layout
 from atlas.store.files import Folder
@@ -87,12 +87,10 @@ def _measured(
             stack.callback(process.close)
         up = [process.answer() for process in processes]
         scans = _scan(plan, manifest, folder, processes[:scanning])
-        first, _ = partial.load(folder.get(layout.scan_chunk(0)))
-        begin = time.perf_counter()
-        fold = Fold(plan.network.neurons, plan.settings.k)
-        fold.add(partial.load(folder.get(layout.scan_chunk(0)))[0])
-        folding = time.perf_counter() - begin
-        todo, winners = _todo(plan, fold, first)
+        first = merging.survey(folder, merging.Chunks(1, 0, plan.settings.k), plan.settings.sample)
+        codes = _codes(folder)
+        folding = _folding(plan, folder)
+        todo, winners = _todo(plan, folder, first, codes.shape[1])
         harvests, harvest_rate, pictures = _harvest(folder, todo, winners, processes[:harvesting])
         sanity_seconds, filter_seconds = _sanity(folder, plan, processes[0]), _filters(plan, processes[0])
     reports = [answer.report for answer in scans]
@@ -100,7 +98,8 @@ def _measured(
     scanned = max(sum(report.images for report in reports), 1)
     storage, image_bytes = _storage(manifest)
     partial_bytes = float(np.mean([report.bytes_written for report in reports]))
-    grows = (first.codes.nbytes + first.sample.high.nbytes * 2) / max(len(first.images.image_id), 1)
+    sampled = 8 * plan.network.neurons * len(first.sample_ids)
+    grows = (codes.nbytes + sampled) / max(len(first.images.image_id), 1)
     return todo, Rates(
         together=scanning,
         scan=sum((r.images + r.quarantined) / answer.wall for r, answer in zip(reports, scans, strict=True)),
@@ -124,7 +123,7 @@ def _measured(
         partial_bytes=partial_bytes + grows * (size - images / scanning),
         memory=max(a.memory for a in [*scans, *harvests])
         + round((size - images / scanning) * plan.network.neurons * 48),
-        driver_memory=400 * 2**20 + 3 * len(fold.dump()),
+        driver_memory=400 * 2**20 + 8000 * plan.network.neurons + 400 * plan.data.count,
     )
 
 
@@ -154,48 +153,54 @@ def _rows(table: pa.Table, count: int, processes: int, batch: int) -> pa.Table:
     return rows.set_column(rows.column_names.index("image_id"), "image_id", pa.array(np.arange(len(rows))))
 
 
-def _todo(plan: Plan, fold: Fold, first: Partial) -> tuple[Todo, pa.Table]:
+def _codes(folder: Folder) -> NDArray[Any]:
+    with folder.open(layout.scan_chunk(0)) as stream:
+        return partial.read_codes(stream)[1]
+
+
+def _folding(plan: Plan, folder: Folder) -> float:
+    """Seconds to fold a chunk: the second of two, as the first has nothing to be folded with."""
+    took = 0.0
+    for block in blocks(plan.network.layers):
+        fold = Fold(block.neurons, plan.settings.k)
+        for _ in range(2):
+            begin = time.perf_counter()
+            with folder.open(layout.scan_chunk(0)) as stream:
+                fold.add(partial.read_part(stream, block.number))
+            last = time.perf_counter() - begin
+        took += last
+    return took
+
+
+def _todo(plan: Plan, folder: Folder, first: merging.Survey, dimensions: int) -> tuple[Todo, pa.Table]:
     """What there is to do, and the winners of the images that were run: as many a side as the build will have."""
-    settings = plan.settings
-    nothing = np.zeros(plan.network.neurons, np.float32)
-    references = References(nothing, nothing)
-    tables = [winning.winners_of(fold, settings.sides, references)]
-    asked = plan.asked
-    strongest = _full(fold, settings, plan.data.count, asked)
+    settings, layers, asked = plan.settings, plan.network.layers, plan.asked
+    folded = [
+        merging.fold_piece(
+            folder, piece, layers, merging.Chunks(1, 0, settings.k), first.sample_ids, first.sample_chunks,
+            settings.sides, asked[piece.blocks[0].first : piece.blocks[-1].last],
+        ).tables
+        for piece in pieces(layers)
+    ]  # fmt: skip
+    neurons, winners = (pa.concat_tables([each[name] for each in folded]) for name in ("neurons", "winners"))
+    k = min(settings.k, plan.data.count)
+    strongest = k * sum(neurons.column(f"why_{side}").null_count for side in ("max", "min"))
     sample = min(settings.sample, plan.data.count)
     spread = int(asked.sum()) * min(winning.SPREAD, sample) if "spread" in settings.sides else 0
-    if spread:
-        start = 0
-        for layer in plan.network.layers:
-            part = slice(start, start + layer.channels)
-            tables.append(
-                winning.spread_of(first.sample.high[:, part], first.sample.image_id, start, references.high[part])
-            )
-            start += layer.channels
     todo = Todo(
         images=plan.data.count,
         left=plan.data.count,
         chunk=plan.data.chunk,
         neurons=plan.network.neurons,
-        layers=len(plan.network.layers),
+        layers=len(layers),
         classes=len(plan.data.classes),
         sample=settings.sample,
-        dimensions=first.codes.shape[1],
+        dimensions=dimensions,
         half_codes=plan.data.half_codes,
         examples=strongest + spread,
         harvest_images=distinct(plan.data.count, strongest, spread, sample),
     )
-    winners = pa.concat_tables(tables)
-    return todo, winners.filter(pa.array(asked[winners.column("neuron").to_numpy()]))
-
-
-def _full(fold: Fold, settings: Settings, count: int, asked: Flags) -> int:
-    """Examples of sides max and min of the neurons asked for, less those of neurons whose responses were all equal."""
-    m = fold.moments
-    k = min(settings.k, count)
-    high = int((asked & (m.max_high != m.max_low)).sum()) if "max" in settings.sides else 0
-    low = int((asked & (m.min_high != m.min_low)).sum()) if "min" in settings.sides else 0
-    return k * (high + low)
+    return todo, winners
 
 
 def _harvest(

@@ -72,7 +72,7 @@ def write(path: Path, shape: Shape | None = None) -> Path:
         if name not in shape.without:
             parquet.write(folder, name, table)
     index = _codes(folder, shape, images, rng)
-    folder.put(layout.STATE, b"")
+    folder.put(layout.state(0), b"")
     seal.seal(folder, {**_about(shape, counts), "index": index})
     return path
 

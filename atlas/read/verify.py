@@ -65,7 +65,7 @@ def compare(root: Path, path: str, expected: str | None) -> str | None:
 
 def needed(expected: dict[str, str], root: Path) -> list[str]:
     """Files that must be right before an atlas is served: all but the packs and the state of the fold."""
-    there = [path for path in expected if not is_picture(path) and path != layout.STATE]
+    there = [path for path in expected if not is_picture(path) and not path.startswith(layout.STATE)]
     base = tables.of_part(None)
     absent = [name for name in (layout.ATLAS, *(t.path for t in base if t.required)) if name not in expected]
     if absent:

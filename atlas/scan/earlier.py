@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from atlas.errors import FolderError
 from atlas.images import properties
 from atlas.images.content import SIZE
 from atlas.scan.fold import Fold
-from atlas.scan.partial import Images, Sample
+from atlas.scan.partial import Images
+from atlas.scan.pieces import Block
 from atlas.store import layout, parquet
 from atlas.store.files import Folder
 from atlas.tables.codes import codes
@@ -39,9 +40,9 @@ class Earlier:
         """Images of the full chunks, with those in quarantine."""
         return self.chunks * self.chunk_size
 
-    def fold(self, neurons: int, k: int) -> Fold:
-        """The fold of the full chunks."""
-        return Fold.load(self.folder.get(layout.STATE)) if self.chunks else Fold(neurons, k)
+    def fold(self, block: Block, k: int) -> Fold:
+        """The fold of the full chunks, of a block of neurons."""
+        return Fold.load(self.folder.get(layout.state(block.number))) if self.chunks else Fold(block.neurons, k)
 
     def images(self) -> Images:
         """The rows of images that were scanned."""
@@ -58,21 +59,29 @@ class Earlier:
         rows = parquet.read(self.folder, "quarantine").filter(pc.field("image_id") < self.images_before)
         return [(r["image_id"], r["reason"], r["detail"]) for r in rows.to_pylist()]
 
-    def sample(self, layers: Sequence[Layer]) -> Sample:
-        """What it has of the response sample."""
+    def sample(self) -> tuple[NDArray[np.uint64], Ints, Floats]:
+        """What it has of the response sample: hashes, image_ids, and the properties that were measured."""
         body = safetensors.numpy.load(self.folder.get(layout.SAMPLE))
         kept = body["image_id"] < self.images_before
+        return body["hash"][kept], body["image_id"][kept], body["properties"][kept]
+
+    def responses(self, layers: Sequence[Layer], image_ids: Ints) -> tuple[Ints, Floats, Floats]:
+        """image_id (images,) and responses (images, channels) of both sides of some layers, of those of the images
+        that it has in its response sample."""
         sides: dict[str, list[Floats]] = {"max": [], "min": []}
+        known = self.sample()[1]
+        kept = known[np.isin(known, image_ids)]
         for layer in layers:
             with self.folder.open(layout.file_of("responses", layer.index)) as stream:
                 table = pq.read_table(stream, columns=["image_id", *sides])
-            if not np.array_equal(table.column("image_id").to_numpy(), body["image_id"]):
+            table = table.filter(pc.is_in(table.column("image_id"), value_set=pa.array(kept)))
+            if not np.array_equal(table.column("image_id").to_numpy(), kept):
                 raise FolderError(f"{self.folder.location}: {layout.SAMPLE} does not fit the responses; build it again")
             for side, parts in sides.items():
                 flat = table.column(side).combine_chunks().flatten().to_numpy()
-                parts.append(flat.reshape(len(table), layer.channels)[kept])
+                parts.append(flat.reshape(len(table), layer.channels))
         high, low = (np.concatenate(parts, axis=1) for parts in sides.values())
-        return Sample(body["hash"][kept], body["image_id"][kept], high, low, body["properties"][kept])
+        return kept, high, low
 
     def scores(self) -> list[Floats]:
         """The logits of images with lists of classes, where it has them: one array (images, classes), or none."""
@@ -89,18 +98,18 @@ class Earlier:
                 with self.folder.open(path) as source, folder.writing(path) as target:
                     shutil.copyfileobj(source, target, 1 << 20)
 
-    def codes(self, chunks_a_part: int, half: bool) -> Iterator[tuple[int, list[pa.Table]]]:
-        """(part, codes a chunk) of the full chunks; the last part may be one that goes on in the new atlas."""
-        for name in self.folder.names("codes"):
-            with self.folder.open(f"codes/{name}") as stream:
-                table = pq.read_table(stream).filter(pc.field("image_id") < self.images_before)
-            part = int(name.removeprefix("part-").split(".")[0])
-            if len(table) and part * chunks_a_part < self.chunks:
-                chunks = table.column("image_id").to_numpy() // self.chunk_size
-                starts = np.flatnonzero(np.diff(chunks, prepend=-1))
-                sizes = np.diff(starts, append=len(chunks))
-                whole = _as_codes(table, half)
-                yield part, [whole.slice(*each) for each in zip(starts.tolist(), sizes.tolist(), strict=True)]
+    def codes(self, number: int, half: bool) -> list[pa.Table]:
+        """The codes of the full chunks that lie in file `number`, a table a chunk."""
+        path = layout.file_of("codes", number)
+        if not self.folder.exists(path):
+            return []
+        with self.folder.open(path) as stream:
+            table = pq.read_table(stream).filter(pc.field("image_id") < self.images_before)
+        chunks = table.column("image_id").to_numpy() // self.chunk_size
+        starts = np.flatnonzero(np.diff(chunks, prepend=-1))
+        sizes = np.diff(starts, append=len(chunks))
+        whole = _as_codes(table, half)
+        return [whole.slice(*each) for each in zip(starts.tolist(), sizes.tolist(), strict=True)]
 
 
 _ABSENT: dict[str, tuple[type, float]] = {

@@ -4,7 +4,7 @@ What is exact in any order (the strongest, the histogram) is kept once. Sums of 
 bits, so they are folded in a fixed binary tree over chunk numbers: a node of level l holds the 2^l chunks from a
 multiple of 2^l on, and is its left half plus its right half, whoever adds them. Chunks that are no whole node at the
 end are added from left to right. `state/` holds the nodes as they stand after the last full chunk, so that an atlas can
-be extended.
+be extended. All is done neuron by neuron: a fold of some neurons is the same columns of the fold of all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from atlas.arrays import Floats, Ints
 from atlas.scan import topk
-from atlas.scan.partial import Partial
+from atlas.scan.partial import Part, Partial
 from atlas.scan.statistics import BINS, ClassSums, Histogram, Moments
 
 
@@ -67,8 +67,8 @@ class Fold:
         """How many were added."""
         return self.nodes[-1].first + 2 ** self.nodes[-1].level if self.nodes else 0
 
-    def add(self, partial: Partial) -> None:
-        """Adds the next chunk."""
+    def add(self, partial: Partial | Part) -> None:
+        """Adds the next chunk: what it says of these neurons."""
         self.__dict__.pop("sums", None)
         self.strongest = topk.fold(self.strongest, partial.strongest)
         weakest = topk.fold(_negated(self.weakest), _negated(partial.weakest))

@@ -21,6 +21,7 @@ from atlas.network.transfer import Download
 from atlas.scan import statistics, topk
 from atlas.scan.judge import Labelled, judge, unjudged
 from atlas.scan.partial import Images, Partial, Sample, dump
+from atlas.scan.pieces import blocks
 from atlas.scan.respond import Responder
 from atlas.store import layout
 from atlas.store.files import Folder
@@ -99,7 +100,7 @@ class Scanner:
         else:
             partial = self.partial(rows, report, None)
         report.seconds = time.perf_counter() - start
-        body = dump(partial, about | {"chunk": number})
+        body = dump(partial, about | {"chunk": number}, blocks(self.layers))
         report.bytes_written = len(body)
         folder.put(layout.scan_chunk(number), body)
         return report

@@ -8,7 +8,8 @@ ATLAS = "atlas.json"
 SUMS = "SHA256SUMS"
 INDEX = "codes.faiss"
 PICTURES = "pictures"
-STATE = "state/fold.safetensors"
+STATE = "state/fold"
+"""What the files of the fold's state begin with."""
 SAMPLE = "state/sample.safetensors"
 SCORES = "state/scores.safetensors"
 """Logits of all images, where these have lists of classes: what the average precision is made of."""
@@ -29,9 +30,14 @@ def file_of(name: str, number: int) -> str:
     return f"{name}/part-{number:05d}.parquet"
 
 
+def state(block: int) -> str:
+    """The fold of a block of neurons after the last full chunk."""
+    return f"{STATE}-{block:05d}.safetensors"
+
+
 def scan_chunk(chunk: int) -> str:
     """The partial result of a chunk of the scan: done because it is there."""
-    return f"work/scan/{chunk:06d}.safetensors"
+    return f"work/scan/{chunk:06d}.partial"
 
 
 def harvest_chunk(chunk: int) -> str:

@@ -76,7 +76,7 @@ class Stage:
 
 STAGES: tuple[Stage, ...] = (
     Stage("scan", "each image through the network once", "jobs.stages.scan", "images"),
-    Stage("merge", "the chunks' results, folded in their order", "jobs.stages.merge", parallel=False),
+    Stage("merge", "the chunks' results, folded in their order", "jobs.stages.merge", "neurons"),
     Stage(
         "harvest", "winners' images once more: positions, crops, pictures, evidence", "jobs.stages.harvest", "examples"
     ),

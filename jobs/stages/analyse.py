@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from atlas.analyse import stage
-from atlas.scan.neurons import neuron_rows
 from jobs.job import Job
 from jobs.progress import say
 
@@ -21,11 +20,10 @@ PLACED_SECONDS = 1.4e-4
 
 def finish(job: Job) -> None:
     """Writes codes.faiss, map, similar, near_misses and properties; completes neurons and examples."""
-    plan, gathered = job.plan, job.gathered
+    plan = job.plan
     say("analyse: index, map, similar neurons")
-    neurons = neuron_rows(gathered.fold, plan.network.layers, plan.settings.sides, gathered.references, plan.asked)
     layers = list(plan.network.layers)
-    job.analysed = stage.run(job.folder, plan.settings, layers, neurons, job.examples, gathered.properties)
+    job.analysed = stage.run(job.folder, plan.settings, layers, job.neurons, job.examples, job.survey.properties)
 
 
 def seconds(todo: Todo, rates: Rates, workers: int) -> float:

@@ -91,7 +91,7 @@ def _images(job: Job, frames: pa.Table) -> Iterator[pa.Table]:
     plan = job.plan
     for chunk in range(plan.data.chunks):
         rows = data.read_chunk(job.folder, chunk)
-        yield image_rows(rows, job.gathered.images, plan.data.chunk, frames, plan.data.classes)
+        yield image_rows(rows, job.survey.images, plan.data.chunk, frames, plan.data.classes)
 
 
 def in_order(rows: pa.Table, layers: Sequence[Layer]) -> pa.Table:

@@ -48,7 +48,7 @@ def seconds(todo: Todo, rates: Rates, workers: int) -> float:
 
 
 def _about(job: Job, words: list[str]) -> dict[str, Any]:
-    plan, settings, gathered, codes = job.plan, job.plan.settings, job.gathered, job.analysed
+    plan, settings, survey, codes = job.plan, job.plan.settings, job.survey, job.analysed
     return {
         "format_version": layout.FORMAT_VERSION,
         "name": settings.out.rstrip("/").rpartition("/")[2],
@@ -67,13 +67,13 @@ def _about(job: Job, words: list[str]) -> dict[str, Any]:
         "settings": {"identity": plan.identity(), **{k: plain(v) for k, v in asdict(settings).items()}},
         "accuracy": _accuracy(job),
         "counts": {
-            "images": len(gathered.images.image_id),
-            "quarantined": len(gathered.quarantine),
+            "images": len(survey.images.image_id),
+            "quarantined": len(survey.quarantine),
             "layers": len(plan.network.layers),
             "neurons": plan.network.neurons,
             "dead": sum(bool(dead) for dead in codes.neurons.column("dead").to_pylist()),
             "examples": len(codes.examples),
-            "sample": len(gathered.sample_ids),
+            "sample": len(survey.sample_ids),
             "classes": len(plan.data.classes),
         },
         "trust": {"words": words},
@@ -93,5 +93,5 @@ def versions() -> dict[str, str]:
 
 def _accuracy(job: Job) -> dict[str, Any]:
     labels = Labelled.of_rows(parquet.read(job.folder, "images"))
-    predicted = None if job.plan.settings.no_classes else job.gathered.images.predicted
-    return accuracy(labels, predicted, job.gathered.scores)
+    predicted = None if job.plan.settings.no_classes else job.survey.images.predicted
+    return accuracy(labels, predicted, job.survey.scores)

@@ -41,7 +41,7 @@ def answer(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory, embedded_r
 def committed(out: Path) -> dict[str, tuple[int, int]]:
     """Chunks that are done, and which writing of them is there."""
     found = {}
-    for path in [*out.glob("work/scan/*.safetensors"), *out.glob("work/harvest/*.arrow")]:
+    for path in [*out.glob("work/scan/*.partial"), *out.glob("work/merge/*.arrow"), *out.glob("work/harvest/*.arrow")]:
         try:
             about = path.stat()
         except FileNotFoundError:  # the build has just ended

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 from numpy.testing import assert_array_equal
 
 from atlas.images.content import SIZE
@@ -14,9 +17,11 @@ from atlas.scan import partial as partials
 from atlas.scan import statistics, topk
 from atlas.scan.fold import Fold, Node
 from atlas.scan.partial import Images, Partial, Sample
+from atlas.scan.pieces import Block
 from atlas.scan.statistics import Moments
 
 NEURONS, K, CLASSES = 5, 3, 4
+SAMPLED = ("hash", "image_id", "properties")
 
 
 def make(first: int, count: int, seed: int = 0) -> Partial:
@@ -68,11 +73,48 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_dump_and_load(count: int) -> None:
+def test_what_is_read_is_what_was_written(count: int) -> None:
     partial = make(10, count)
-    again, about = partials.load(partials.dump(partial, {"chunk": 3}))
-    assert_same(partial, again)
-    assert about == {"chunk": 3}
+    body = io.BytesIO(partials.dump(partial, {"chunk": 3}))
+    rest = partials.read_rest(body)
+    assert_same(partial.images, rest.images)
+    assert rest.quarantine == partial.quarantine
+    assert_same((rest.hash, rest.image_id, rest.properties), tuple(getattr(partial.sample, n) for n in SAMPLED))
+    body.seek(0)
+    assert_same(partials.read_codes(body), (partial.images.image_id, partial.codes))
+    body.seek(0)
+    part = partials.read_part(body, 0)
+    for name in ("strongest", "weakest", "moments", "histogram", "classes"):
+        assert_same(getattr(partial, name), getattr(part, name))
+    assert_same((partial.sample.high, partial.sample.low), (part.high, part.low))
+
+
+def test_a_block_is_some_columns_of_all() -> None:
+    """However the neurons are cut, each has the same fold."""
+    chunks = [make(20 * number, 11, number) for number in range(7)]
+    whole = Fold(NEURONS, K)
+    for chunk in chunks:
+        whole.add(chunk)
+    for cuts in ([0, 5], [0, 2, 5], [0, 1, 2, 3, 4, 5]):
+        blocks = [Block(n, a, b) for n, (a, b) in enumerate(pairwise(cuts))]
+        bodies = [partials.dump(chunk, {}, blocks) for chunk in chunks]
+        for block in blocks:
+            fold = Fold(block.neurons, K)
+            for body in bodies:
+                fold.add(partials.read_part(io.BytesIO(body), block.number))
+            at = slice(block.first, block.last)
+            assert_array_equal(fold.histogram, whole.histogram[at])
+            assert_array_equal(fold.strongest[1], whole.strongest[1][at])
+            assert_array_equal(fold.weakest[0], whole.weakest[0][at])
+            assert_array_equal(fold.moments.m2, whole.moments.m2[at])
+            assert_array_equal(fold.classes.total, whole.classes.total[:, at])
+
+
+@pytest.mark.parametrize("cut", [0, 5, 60, 400])
+def test_a_damaged_blob_is_refused(cut: int) -> None:
+    body = partials.dump(make(10, 7), {})[:cut]
+    with pytest.raises(safetensors.SafetensorError, match="not a partial result"):
+        partials.read_part(io.BytesIO(body), 0)
 
 
 def test_the_fold_is_that_of_all_images_and_survives_being_written() -> None:
