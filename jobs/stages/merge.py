@@ -15,6 +15,7 @@ from atlas.scan.image_rows import quarantine_rows
 from atlas.scan.merge import CHUNKS_A_PART, Chunks, fold_piece, survey, write_codes
 from atlas.scan.pieces import Piece, pieces
 from atlas.store import layout, parquet
+from atlas.store.files import Folder
 from atlas.tables.neurons import CLASSES
 from jobs import chunks as results
 from jobs.job import Chunk, Job
@@ -87,17 +88,23 @@ def finish(job: Job) -> None:
     rows = data.read_rows(folder, plan.data, bad)
     parquet.write(folder, "quarantine", quarantine_rows(found.quarantine, rows))
     found.write(folder)
+    job.neurons, job.winners = joined(folder, len(pieces(plan.network.layers)))
+
+
+def joined(folder: Folder, count: int) -> tuple[pa.Table, pa.Table]:
+    """Neurons and winners of the results of `count` pieces; their classes go into the table, a piece at a time."""
     kept: dict[str, list[pa.Table]] = {"neurons": [], "winners": []}
 
     def classes() -> Iterator[pa.Table]:
-        for number in range(len(pieces(plan.network.layers))):
+        for number in range(count):
             tables = results.read(folder, "merge", number)
             for name, each in kept.items():
                 each.append(tables[name])
             yield tables["classes"]
 
     parquet.write_batches(folder, layout.table("classes"), CLASSES.columns, classes())
-    job.neurons, job.winners = (pa.concat_tables(each) for each in kept.values())
+    neurons, winners = (pa.concat_tables(each) for each in kept.values())
+    return neurons, winners
 
 
 SURVEY_SECONDS = 0.004
