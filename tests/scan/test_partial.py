@@ -80,6 +80,7 @@ def test_what_is_read_is_what_was_written(count: int) -> None:
     assert_same(partial.images, rest.images)
     assert rest.quarantine == partial.quarantine
     assert_same((rest.hash, rest.image_id, rest.properties), tuple(getattr(partial.sample, n) for n in SAMPLED))
+    assert_array_equal(rest.scores, partial.scores)
     body.seek(0)
     assert_same(partials.read_codes(body), (partial.images.image_id, partial.codes))
     body.seek(0)
