@@ -215,7 +215,7 @@ def read_rest(stream: IO[bytes]) -> Rest:
         Images(**{name: arrays[f"images.{name}"] for name in _IMAGES}),
         [(int(i), str(r), str(d)) for i, r, d in json.loads(about["quarantine"])],
         *(arrays[f"sample.{name}"] for name in _MEASURED),
-        arrays["scores"],
+        scores=arrays["scores"],
     )
 
 
