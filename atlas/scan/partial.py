@@ -214,7 +214,9 @@ def read_rest(stream: IO[bytes]) -> Rest:
     return Rest(
         Images(**{name: arrays[f"images.{name}"] for name in _IMAGES}),
         [(int(i), str(r), str(d)) for i, r, d in json.loads(about["quarantine"])],
-        *(arrays[f"sample.{name}"] for name in _MEASURED),
+        hash=arrays["sample.hash"],
+        image_id=arrays["sample.image_id"],
+        properties=arrays["sample.properties"],
         scores=arrays["scores"],
     )
 
