@@ -29,8 +29,8 @@ from api.views import (
     words,
 )  # fmt: skip
 from api.views.sections import connections as connected
+from api.views.sections import inversions, visualizations
 from api.views.sections import localization as localized
-from api.views.sections import visualizations
 from api.views.sections import words as of_words
 from api.views.view import Section, View
 
@@ -75,5 +75,7 @@ SECTIONS: tuple[Section, ...] = (
     localized.ATLAS,
     visualizations.NEURON,
     visualizations.CLASS,
+    inversions.IMAGE,
+    inversions.ATLAS,
 )
 """In the order in which pages show them."""

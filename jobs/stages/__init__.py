@@ -106,6 +106,10 @@ STAGES: tuple[Stage, ...] = (
         part=True, needs=("network", "images"), options="atlas.visualize.settings:VisualizationSettings",
     ),
     Stage(
+        "inversions", "images made again from what layers keep of them", "jobs.stages.inversions", "images",
+        part=True, needs=("network", "images"), options="atlas.invert.settings:InversionSettings",
+    ),
+    Stage(
         "compare", "this atlas beside another one, or a table of answers, over shared images", "jobs.stages.compare",
         "steps", part=True, options="atlas.compare.settings:CompareSettings", several=True,
     ),

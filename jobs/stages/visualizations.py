@@ -94,7 +94,7 @@ def work(worker: Work, chunk: int, given: tuple[str, str, list[int]]) -> None:
         here = worker.session.layer(layer)
         canvas = _canvas(worker, here)
         natural = _natural(worker, here, canvas, numbers)
-        neurons = draw(_subject(worker), worker.session.layers, here, canvas, numbers, natural, settings)
+        neurons = draw(subject_of(worker), worker.session.layers, here, canvas, numbers, natural, settings)
         result.rows[NAME] = rows.neuron_rows(here, neurons, settings, result.pack)
         result.rows["kept"] = kept.keep(neurons, settings.sensitivity)
 
@@ -112,7 +112,8 @@ def _canvas(worker: Work, layer: Layer) -> Canvas:
     return worker.keep(f"canvas {layer.name}", lambda: canvas_of(worker.session, layer))
 
 
-def _subject(worker: Work) -> Subject:
+def subject_of(worker: Work) -> Subject:
+    """The network of a part, with the data's spectrum."""
     session, p = worker.session, worker.session.preprocessing
     spectrum = worker.keep("spectrum", lambda: _spectrum(worker))
     return Subject(session.module, session.normalise, p.mean, p.std, spectrum)
@@ -125,7 +126,7 @@ def _spectrum(worker: Work) -> Spectrum:
         found = SpectrumSum.nothing(side, side, len(worker.session.preprocessing.mean))
         ids = _sampled(worker.atlas, worker.options.seed)
         for start in range(0, len(ids), 64):
-            images = _inputs(worker, ids[start : start + 64])
+            images = inputs_of(worker, ids[start : start + 64])
             found += SpectrumSum.of(np.stack([images[i] for i in sorted(images)]))
         out = io.BytesIO()
         np.save(out, found.mean().values)
@@ -141,7 +142,7 @@ def _sampled(atlas: Sealed, seed: int) -> list[int]:
     return sorted(ids[i] for i in order)
 
 
-def _inputs(worker: Work, image_ids: Sequence[int]) -> Inputs:
+def inputs_of(worker: Work, image_ids: Sequence[int]) -> Inputs:
     """What the network sees of images."""
     return {image_id: worker.session.pixels(body) for image_id, body in worker.bodies(image_ids).items()}
 
@@ -151,7 +152,9 @@ def _natural(worker: Work, layer: Layer, canvas: Canvas, channels: Sequence[int]
     examples = worker.keep("examples", lambda: _examples(worker.atlas))
     neurons = worker.keep("neurons", lambda: _extremes(worker.atlas))
     found = {c: examples.get((layer.name, c), {}) for c in channels}
-    inputs = _inputs(worker, sorted({seen.image_id for sides in found.values() for e in sides.values() for seen in e}))
+    inputs = inputs_of(
+        worker, sorted({seen.image_id for sides in found.values() for e in sides.values() for seen in e})
+    )
     out = {}
     for channel, sides in found.items():
         nine, spread = sides.get("max", [])[:NEAREST], sides.get("spread", [])
@@ -192,7 +195,7 @@ def _extremes(atlas: Sealed) -> dict[tuple[str, int], tuple[float, float]]:
 
 def _classes(worker: Work, layer: str, classes: Sequence[int], result: results.Result) -> pa.Table:
     settings: VisualizationSettings = worker.options
-    subject, side = _subject(worker), worker.session.preprocessing.crop
+    subject, side = subject_of(worker), worker.session.preprocessing.crop
     made: list[ClassPicture] = []
     for method in settings.class_methods:
         for objective in ("logit", "probability"):
@@ -297,7 +300,7 @@ def replay(worker: Work, part: Part, rows_asked: int) -> Replayed:
     order = generator(0, "replay").permutation(len(table))[:rows_asked]
     chosen = [table[i] for i in sorted(order)]
     found = Replayed(len(chosen), {"response": 0.0})
-    subject = _subject(worker)
+    subject = subject_of(worker)
     for row in chosen:
         pixels = files.decode(part.picture(row["picture"]), subject.spectrum.channels)[None]
         if row["target"] == "class":

@@ -1,0 +1,1 @@
+"""Images made again from what a layer keeps of them."""
