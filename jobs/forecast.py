@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from jobs import stages
@@ -34,6 +35,8 @@ class Todo:
     harvest_images: int
     options: Any = None
     """Of a part: its options."""
+    asked: int | None = None
+    """Neurons that examples are asked of; None: all."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Forecast:
     rates: Rates
     workers: int
     seconds: dict[str, float]
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the parts that are made too, by name."""
 
     @property
     def total(self) -> float:
@@ -78,7 +83,7 @@ class Forecast:
 
     def with_workers(self, workers: int) -> Forecast:
         """The same with other workers, each with a machine like this one to itself as far as was measured."""
-        return forecast(self.todo, self.rates, workers)
+        return forecast(self.todo, self.rates, workers, self.parts)
 
 
 def of_atlas(about: Mapping[str, Any], options: Any) -> tuple[Todo, Rates, int]:
@@ -115,10 +120,25 @@ def distinct(images: int, strongest: int, spread: int, sample: int) -> int:
     return max(min(round(images * (1 - missed)), images), 1)
 
 
-def forecast(todo: Todo, rates: Rates, workers: int) -> Forecast:
-    """Asks each stage."""
+def forecast(todo: Todo, rates: Rates, workers: int, parts: Mapping[str, Any] = MappingProxyType({})) -> Forecast:
+    """Asks each stage of a build, and each of the `parts` that come after it: options by name."""
     asked = {stage.name: stage.load().seconds(todo, rates, workers) for stage in stages.of_build()}
-    return Forecast(todo, rates, workers, {"start": rates.plan + RAY_SECONDS + rates.start, **asked})
+    begun = RAY_SECONDS + rates.start
+    for name, options in parts.items():  # each starts workers of its own
+        asked[name] = begun + stages.part(name).load().seconds(replace(todo, options=options), rates, workers)
+    return Forecast(todo, rates, workers, {"start": rates.plan + begun, **asked}, parts)
+
+
+def decoding(rates: Rates, workers: int, decoders: int, threads: int, cores: int) -> Rates:
+    """The rates where `decoders` CPUs decode for all workers: a worker waits for its share of them, and all together
+    for the cores of this machine."""
+    if not decoders:
+        return rates
+    each = min(1 / rates.network, decoders / workers / rates.decode_cpu)
+    if workers * threads + decoders > cores:
+        each = min(each, cores / workers / (rates.decode_cpu + threads * rates.network))
+    waiting = max(1 / each - rates.network, 0.0)
+    return replace(rates, scan=each * rates.together, waiting=waiting)
 
 
 def output_bytes(todo: Todo, rates: Rates) -> dict[str, float]:

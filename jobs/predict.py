@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from atlas.explain import sanity
 from atlas.harvest import harvester as harvested
 from atlas.images.manifest import Manifest, read_images
+from atlas.options import made
 from atlas.scan import merge as merging
 from atlas.scan import partial
 from atlas.scan import winners as winning
@@ -29,12 +30,13 @@ from atlas.scan.pieces import blocks, pieces
 from atlas.settings import Settings
 from atlas.store import layout
 from atlas.store.files import Folder
-from jobs import chunks, cluster
-from jobs.forecast import REFERENCE_SECONDS, Forecast, Rates, Todo, distinct, forecast
+from jobs import chunks, cluster, stages
+from jobs.build import planned, wanted
+from jobs.forecast import REFERENCE_SECONDS, Forecast, Rates, Todo, decoding, distinct, forecast
 from jobs.measure import Answer, Measurer, together
 from jobs.planning.data import write_manifest
 from jobs.planning.output import check_output
-from jobs.planning.plan import Plan, make_plan
+from jobs.planning.plan import Plan
 from jobs.predicted import text
 from jobs.progress import say
 from jobs.stages import harvest as harvesting
@@ -54,8 +56,9 @@ def predict(settings: Settings) -> str:
 
 def measure(settings: Settings) -> Forecast:
     """The forecast of a build on this machine with the settings' workers."""
+    parts = {name: made(stages.part(name).options_class(), options) for name, options in wanted(settings)}
     begin = time.perf_counter()
-    plan, manifest = make_plan(settings)
+    plan, manifest = planned(settings)
     state = check_output(Folder(settings.out), plan)
     seconds = time.perf_counter() - begin
     done = _done(plan) if state == "begun" else 0
@@ -66,8 +69,8 @@ def measure(settings: Settings) -> Forecast:
     say(f"measuring with {scanning} worker{'s' if scanning > 1 else ''} at once …")
     with tempfile.TemporaryDirectory(prefix="neuron-atlas-plan-") as temporary:
         todo, rates = _measured(plan, manifest, temporary, scanning, min(workers.count, cores), workers.decode_threads)
-    rates = replace(rates, plan=seconds)
-    return forecast(replace(todo, left=plan.data.count - done), rates, workers.count)
+    rates = decoding(replace(rates, plan=seconds), workers.count, workers.decoders, plan.settings.threads, cores)
+    return forecast(replace(todo, left=plan.data.count - done), rates, workers.count, parts)
 
 
 def _done(plan: Plan) -> int:
@@ -199,6 +202,7 @@ def _todo(plan: Plan, folder: Folder, first: merging.Survey, dimensions: int) ->
         half_codes=plan.data.half_codes,
         examples=strongest + spread,
         harvest_images=distinct(plan.data.count, strongest, spread, sample),
+        asked=int(asked.sum()),
     )
     return todo, winners
 

@@ -80,7 +80,8 @@ def finish(job: Job) -> None:
 
 def seconds(todo: Todo, rates: Rates, workers: int) -> float:
     """So many calls of the network an example."""
-    examples = todo.neurons * todo.options.examples * len(todo.options.sides)
+    neurons = todo.neurons if todo.asked is None else todo.asked
+    examples = neurons * todo.options.examples * len(todo.options.sides)
     return float(examples * CALLS * SHARE * rates.network / workers)
 
 

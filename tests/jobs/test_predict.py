@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from atlas.errors import SettingsError
-from jobs import cli
+from jobs import cli, stages
 from jobs.build import build
-from jobs.forecast import Rates, Todo, distinct, forecast, output_bytes
+from jobs.forecast import RAY_SECONDS, Rates, Todo, decoding, distinct, forecast, output_bytes
 from jobs.predict import measure
 from jobs.predicted import limit, size, text
 from tests import tiny
@@ -42,6 +42,35 @@ def test_what_is_done_already_is_not_done_again() -> None:
     before = forecast(TODO, RATES, 2).seconds["scan"]
     assert forecast(replace(TODO, left=5000), RATES, 2).seconds["scan"] == pytest.approx(before / 2, rel=0.1)
     assert forecast(replace(TODO, left=0), RATES, 2).seconds["scan"] == 0
+
+
+def test_parts_are_added_with_their_own_start() -> None:
+    """Three examples a side of 100 neurons: half of 196 squares of them at 0.01 s a call, whoever was measured."""
+    options = stages.part("occlusion").options_class()(examples=3)
+    alone = forecast(TODO, RATES, 1)
+    both = forecast(TODO, RATES, 1, {"occlusion": options, "attributes": stages.part("attributes").options_class()()})
+    assert {name: both.seconds[name] for name in alone.seconds} == alone.seconds
+    begun = RAY_SECONDS + RATES.start
+    own = stages.named("occlusion").load().seconds(replace(TODO, options=options), RATES, 1)
+    assert both.seconds["occlusion"] == pytest.approx(begun + own)
+    assert both.total > alone.total + 2 * begun
+    fewer = forecast(replace(TODO, asked=10), RATES, 1, {"occlusion": options})
+    assert fewer.seconds["occlusion"] - begun == pytest.approx(own / 10)
+    assert set(both.with_workers(8).seconds) == set(both.seconds)
+
+
+def test_decoders_are_the_limit_or_the_cores_are() -> None:
+    def rate(workers: int, decoders: int, cores: int) -> float:
+        found = decoding(replace(RATES, together=workers, decode_cpu=0.02), workers, decoders, 1, cores)
+        return found.scan / workers
+
+    assert rate(1, 0, 2) == 200.0  # as it was measured
+    assert rate(1, 8, 16) == pytest.approx(100.0)  # the network
+    assert rate(1, 1, 16) == pytest.approx(50.0)  # one core that decodes
+    assert rate(2, 1, 16) == pytest.approx(25.0)  # shared by two
+    assert rate(2, 2, 2) == pytest.approx(1 / 0.03)  # each core does both
+    waiting = decoding(replace(RATES, decode_cpu=0.02), 1, 1, 1, 16).waiting
+    assert waiting == pytest.approx(0.01)
 
 
 def test_images_that_are_examples() -> None:
