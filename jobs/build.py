@@ -17,18 +17,27 @@ from jobs.add import GIVEN, add
 from jobs.cluster import pool_of
 from jobs.job import Job
 from jobs.planning import output
+from jobs.planning import restart as clearing
 from jobs.planning.plan import Plan, make_plan, with_batch
 from jobs.progress import say
 from jobs.run import run_stage
 
 
-def build(settings: Settings) -> str:
+def build(settings: Settings, *, restart: bool = False) -> str:
     """Builds an atlas, or goes on with one, and gives its digest.
 
+    `restart`: what a build made in the output folder, with its parts, is removed first; files of others stay.
     Raises `InputError` before any work, `JobError` during it.
     """
     wanted(settings)  # a part that there is not is said before hours of work
-    digest = begin(*planned(settings))
+    plan, manifest = planned(settings)
+    if restart:
+        folder = Folder(settings.out)
+        clearing.check(folder)
+        with lease.held(folder):
+            clearing.clear(folder)
+            output.write_plan(folder, plan, manifest)
+    digest = begin(plan, manifest)
     for name, options in wanted(settings):
         add_part(settings, name, options)
     return digest

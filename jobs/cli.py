@@ -64,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     build = command("build", _build, "the main job: from images and a network to a sealed atlas")
     add_options(build, Settings)
     build.add_argument("--plan", action="store_true", help="say what would be done, with predicted time; write nothing")
+    build.add_argument(
+        "--restart", action="store_true",
+        help="remove what a build made in --out, with its parts, and nothing else; then build anew",
+    )  # fmt: skip
     build.add_argument("--config", metavar="FILE.toml", help="a file with the same names as keys; flags win")
     _add_parts(command("add", _add, "a part of a sealed atlas: made later, with its own tables, pictures and seal"))
     demo = command("demo", _demo, "train a small network on handwritten digits, build, verify and serve its atlas")
@@ -221,7 +225,7 @@ def _build(options: argparse.Namespace) -> int:
         return 0
     from jobs.build import build
 
-    digest = build(settings)
+    digest = build(settings, restart=options.restart)
     print(f"{settings.out}: sealed, digest {digest}")
     return 0
 

@@ -74,12 +74,14 @@ def offered(location: str | None) -> str:
 
 
 def parts_of(opened: Atlas) -> list[str]:
-    """The parts of an atlas, a line each."""
+    """The parts of an atlas, a line each, and what a person wants first in words (`in_words` of their summary)."""
     lines = []
     for part in parts.listed(opened.folder, str(opened.about["digest"])):
-        figures = ", ".join(f"{name} {value}" for name, value in part.about.get("summary", {}).items())
+        summary = part.about.get("summary", {})
+        figures = ", ".join(f"{name} {value}" for name, value in summary.items() if name != "in_words")
         said = {"sealed": figures or "sealed", "begun": "begun, not sealed", "damaged": f"DAMAGED: {part.why}"}
         lines.append(f"  part         {part.name}: {said[part.state]}")
+        lines += [f"               {line}" for line in summary.get("in_words", [])]
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -91,3 +92,41 @@ def field_scale(field: Mapping[str, Any], crop: int) -> dict[str, float]:
     width = min(100.0, 100 * field["size"]["x"] / crop)
     height = min(100.0, 100 * field["size"]["y"] / crop)
     return {"x": (100 - width) / 2, "y": (100 - height) / 2, "width": width, "height": height}
+
+
+def curve(bins: Sequence[Mapping[str, Any]], low: float, high: float) -> dict[str, Any]:
+    """Accuracy bin by bin, on an axis of `low` to `high`: `{points, line, within, people}`.
+
+    `points`: (x, y, y of the interval's lower end, of its upper end) a bin; `line`, `within` (had every bin the same
+    mix of classes) and `people`: paths, empty where there is nothing.
+    """
+    step = WIDTH / max(len(bins), 1)
+
+    def at(share: float) -> float:
+        return round(HEIGHT * (1 - (share - low) / (high - low)), 1)
+
+    def path(name: str) -> str:
+        found: list[str] = []
+        for index, each in enumerate(bins):
+            if each[name] is not None:
+                found.append(f"{'L' if found else 'M'}{(index + 0.5) * step:.1f} {_between(at(each[name]))}")
+        return "".join(found)
+
+    points = [
+        (round((index + 0.5) * step, 1), at(each["top1"]), at(each["top1_low"]), at(each["top1_high"]))
+        for index, each in enumerate(bins)
+    ]
+    return {"points": points, "line": path("top1"), "within": path("top1_within_class"), "people": path("human_top1")}
+
+
+def _between(y: float) -> float:
+    """Within the drawing: an accuracy within class is an estimate, and may leave 0 to 1."""
+    return min(max(y, -4.0), HEIGHT + 4.0)
+
+
+def shared_axis(curves: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """One axis of accuracy for several curves, so that they compare: all of their intervals, out to whole tenths."""
+    bins = [each for curve in curves for each in curve["bins"]]
+    low = min((each["top1_low"] for each in bins), default=0.0)
+    high = max((each["top1_high"] for each in bins), default=1.0)
+    return max(math.floor(10 * low) / 10, 0.0), min(math.ceil(10 * high) / 10, 1.0)

@@ -102,6 +102,7 @@ def environment(*, static: Callable[[str], str] = asset_address, exported: bool 
         trim_blocks=False,
     )
     env.filters.update(formatting.FILTERS)
+    env.filters.update(curve=charts.curve, shared_axis=charts.shared_axis)
     env.globals.update(
         static=static, exported=exported, home="/", atlas=None, json=None, has_map="dist/map.js" in assets()
     )

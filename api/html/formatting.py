@@ -101,6 +101,22 @@ def pixels(pair: Mapping[str, int]) -> str:
     return f"{pair['x']}\u202f×\u202f{pair['y']}"
 
 
+def degrees(radians: float) -> str:
+    """An angle in whole degrees, 0 to 359."""
+    return f"{round(math.degrees(radians)) % 360}\u00b0"
+
+
+def span(each: Mapping[str, Any], kind: str) -> str:
+    """What the images of a bin have: a word, or from the smallest to the largest value."""
+    if each["value"] is not None:
+        return str(each["value"])
+    if each["low"] is None:
+        return "all"
+    says = degrees if kind == "angle" else figures
+    low, high = says(each["low"]), says(each["high"])
+    return low if low == high else f"{low} to {high}"
+
+
 def evidence(trust: Mapping[str, Any] | None) -> str:
     """What the masking test says of one kind of picture, beside the same mask laid at random."""
     if not trust or trust["sufficiency"] is None:
@@ -241,6 +257,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "plural": plural,
     "shown": shown,
     "pixels": pixels,
+    "degrees": degrees,
+    "span": span,
     "evidence": evidence,
     "verdict": verdict,
     "kinds": kinds,

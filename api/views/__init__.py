@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from api.views import (
     atlas,
+    attributes,
     class_,
     classes,
     connections,
@@ -28,6 +29,7 @@ from api.views import (
     search,
     words,
 )  # fmt: skip
+from api.views.sections import attributes as attributed
 from api.views.sections import connections as connected
 from api.views.sections import inversions, visualizations
 from api.views.sections import localization as localized
@@ -53,6 +55,7 @@ VIEWS: tuple[View, ...] = (
     maps.VIEW,
     search.VIEW,
     words.VIEW,
+    attributes.VIEW,
     quarantine.VIEW,
     sanity.VIEW,
     parts.ONE,
@@ -64,6 +67,8 @@ VIEWS: tuple[View, ...] = (
 """In the order in which addresses are tried: those asked for most come first."""
 
 SECTIONS: tuple[Section, ...] = (
+    attributed.ATLAS,
+    attributed.CLASS,
     of_words.NEURON,
     of_words.CLASS,
     of_words.LAYER,

@@ -82,7 +82,7 @@ def _driven(say: Speaker, class_id: int) -> list[int]:
 def _answer(call: Call) -> Class:
     """A class, with the first of its images; the rest are under …/images?class=."""
     class_id = call.number("class_id")
-    values = {"class": class_id, "cursor": None, "limit": OF_CLASS}
+    values = {"class": class_id, "sort": "image_id", "order": None, "right": None, "cursor": None, "limit": OF_CLASS}
     return _class(call.say, class_id, listed(Call(call.say, {}, values, "images")))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
+from api.http.params import Param
 from api.http.urls import with_query
 from api.views.call import CLASS, PAGING, Call, asked, more
 from api.views.speaker import Speaker
@@ -15,6 +16,7 @@ from api.views.values import ClassId, ClassName, ImageId, Next, Page, Picture, U
 from api.views.view import Context, Sheet, View
 from api.views.view import Page as HtmlPage
 from atlas.read.images import ImageRow
+from atlas.read.orders import SORTS
 
 
 @closed
@@ -30,6 +32,7 @@ class ImageItem(TypedDict):
     predicted: Annotated[int | None, doc("class with the largest logit; null without classes", 281)]
     predicted_name: ClassName
     probability: Annotated[float | None, doc("softmax of the predicted class", 0.93)]
+    loss: Annotated[float | None, doc("cross entropy, nat; null without a class or a prediction", 0.07)]
     thumbnail: Annotated[Picture, doc("the whole image, small")]
     url: Url
     page: Page
@@ -39,12 +42,24 @@ class ImageItem(TypedDict):
 class ImageList(TypedDict):
     """A page of images."""
 
-    items: Annotated[list[ImageItem], doc("images, by number")]
+    items: Annotated[list[ImageItem], doc("images, in the order that was asked for")]
     total: Annotated[int, doc("images that fit the filter, on all pages", 1000)]
     next: Next
 
 
-PARAMS = (CLASS, *PAGING)
+PARAMS = (
+    CLASS,
+    Param("sort", "choice", "what images are sorted by", "image_id", choices=SORTS, example="loss"),
+    Param("order", "choice", "asc or desc; images without a value are last", None, choices=("asc", "desc")),
+    Param("right", "bool", "only images taken for what they are, or only those taken for something else"),
+    *PAGING,
+)
+
+
+def descending(values: Mapping[str, Any]) -> bool:
+    """Whether the order is downwards: as asked, else numbers upwards, probabilities and losses downwards."""
+    order = values["order"]
+    return bool(order == "desc" if order else values["sort"] != "image_id")
 
 
 def image_item(say: Speaker, row: ImageRow) -> ImageItem:
@@ -60,6 +75,7 @@ def image_item(say: Speaker, row: ImageRow) -> ImageItem:
         "predicted": row.predicted,
         "predicted_name": images.name(row.predicted),
         "probability": row.probability,
+        "loss": row.loss,
         "thumbnail": say.thumbnail(row.image_id, row.thumbnail.why),
         "url": url,
         "page": page,
@@ -68,37 +84,36 @@ def image_item(say: Speaker, row: ImageRow) -> ImageItem:
 
 def listed(call: Call) -> ImageList:
     """A page of images. Raises `NotFoundError` for a class that no image has."""
-    images, class_id = call.say.store.images, call.values["class"]
-    first, count = call.first(), call.values["limit"]
-    if class_id is None:
-        total, rows = images.count, images.span(first, count)
-    else:
-        total = int(images.class_counts[images.class_at(class_id)])
-        rows = images.of_class(class_id, first, count)
+    values, first = call.values, call.first()
+    total, rows = call.say.store.images.orders.page(
+        first, values["limit"], values["class"], values["sort"], descending(values), values["right"]
+    )
     return {"items": [image_item(call.say, row) for row in rows], "total": total, "next": call.next(first, total)}
 
 
 def _page(call: Call) -> Context:
-    told, class_id = listed(call), call.values["class"]
+    told, class_id, values = listed(call), call.values["class"], call.values
     api, page = call.say.urls.of("images")
     return {
         "images": told,
         "class_name": None if class_id is None else call.say.class_name(class_id) or f"class {class_id}",
-        "more": more(page, call.values, PARAMS, told["next"]),
-        "json": with_query(api, asked(call.values, PARAMS)),
+        "state": {**values, "order": values["order"] or ("desc" if descending(values) else "asc")},
+        "predictions": call.say.store.images.judged_singly,
+        "more": more(page, values, PARAMS, told["next"]),
+        "json": with_query(api, asked(values, PARAMS)),
     }
 
 
 def _sheets(say: Speaker) -> Iterator[Sheet]:
-    """Of a static site: all images, and those of each class."""
-    yield Sheet({}, {"limit": 100, "class": None}, "images", paged=True)
+    """Of a static site: all images, and those of each class, by number."""
+    plain = {"limit": 100, "class": None, "sort": "image_id", "order": None, "right": None}
+    yield Sheet({}, plain, "images", paged=True)
     for class_id in map(int, say.store.images.classes):
         address = with_query(say.urls.of("images")[1], {"class": class_id})
-        yield Sheet(
-            {}, {"limit": 100, "class": class_id}, f"classes/{class_id}/images", paged=True, addresses=(address,)
-        )
+        yield Sheet({}, {**plain, "class": class_id}, f"classes/{class_id}/images", paged=True, addresses=(address,))
 
 
 VIEW = View(
-    "images", "/images", "Images", listed, ImageList, PARAMS, page=HtmlPage("images.html", _page, sheets=_sheets)
-)
+    "images", "/images", "Images", listed, ImageList, PARAMS, slow=True,
+    page=HtmlPage("images.html", _page, slow=True, sheets=_sheets),
+)  # fmt: skip

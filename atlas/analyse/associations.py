@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from atlas.analyse.sample import Order, Sample
 from atlas.arrays import Doubles, Floats
-from atlas.images.properties import ANGLES, NAMES
+from atlas.images.properties import NAMES
 from atlas.store.codes import Ids
+from atlas.tables.attributes import ANGLES
 from atlas.tables.relations import PROPERTIES
 
 LEVEL = 0.05

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +62,8 @@ def hardest(accuracy: pa.Table, attributes: pa.Table, most: int = 2) -> list[str
         if len(bins) < 2:
             continue
         worst, best = min(bins, key=lambda b: b[which]), max(bins, key=lambda b: b[which])
-        found.append(f"{row['attribute']} {_where(worst)} ({worst[which]:.0%}; {_where(best)}: {best[which]:.0%})")
+        where = partial(_where, angle=row["kind"] == "angle")
+        found.append(f"{row['attribute']} {where(worst)} ({worst[which]:.0%}; {where(best)}: {best[which]:.0%})")
     return found
 
 
@@ -75,5 +79,9 @@ def people(accuracy: pa.Table) -> str | None:
     )
 
 
-def _where(row: dict[str, object]) -> str:
-    return str(row["value"]) if row["value"] is not None else f"{row['low']:.3g} to {row['high']:.3g}"
+def _where(row: dict[str, Any], angle: bool) -> str:
+    if row["value"] is not None:
+        return str(row["value"])
+    if angle:
+        return " to ".join(f"{round(math.degrees(row[end])) % 360}°" for end in ("low", "high"))
+    return f"{row['low']:.3g} to {row['high']:.3g}"

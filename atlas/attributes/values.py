@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from atlas.errors import InputError
 from atlas.images import properties
+from atlas.tables.attributes import ANGLES
 
 Kind = Literal["number", "angle", "words"]
 ALL = "(all)"
@@ -80,7 +81,7 @@ def judged(
             connection.register("measured", measured)
             joins += " LEFT JOIN measured USING (image_id)"
             for name in (name for name in properties.NAMES if name not in _STORED):
-                turns = properties.ANGLES.get(name)
+                turns = ANGLES.get(name)
                 attributes.append(Attribute(name, f"a{len(attributes)}", "angle" if turns else "number", turns or 1))
                 values.append(f"{_finite(f'measured.{_quoted(name)}')} AS {attributes[-1].column}")
         unmatched, answer = 0, "NULL::INTEGER"

@@ -11,23 +11,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-ANGLES = {"hue": 1, "edge_orientation": 2}
-"""Properties that are angles, with the number of times the angle's values repeat in a turn (an edge is axial)."""
+from atlas.tables.attributes import MEASURED
 
-MEANING = {
-    "brightness": "mean luma (BT.601), 0 to 1",
-    "contrast": "standard deviation of luma, 0 to 0.5 (RMS contrast, Peli 1990)",
-    "colourfulness": "spread and mean of red-green and yellow-blue (Hasler & Suesstrunk 2003), in 256ths",
-    "hue": "direction of the mean colour in the hexagon of hues, radian, 0 is red; undefined within 1/255 of grey",
-    "edge_density": "share of inner pixels where luma changes by more than a tenth of its range in a pixel",
-    "edge_orientation": "direction along the edges, radian in [0, pi), 0 is horizontal, counted from x towards y "
-    "(down), from the structure tensor; undefined where no direction prevails",
-    "spatial_frequency": "root mean square frequency of luma, cycles a pixel; undefined in a flat image",
-    "width": "width of the image as stored, pixel",
-    "height": "height of the image as stored, pixel",
-    "aspect": "width / height of the image as stored",
-}
-NAMES = tuple(MEANING)
+NAMES = tuple(MEASURED)
 
 EDGE = 0.1  # of the luma's range, a pixel
 GREY = 1.0  # mean chroma below one grey level of 255 is no hue

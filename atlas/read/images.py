@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from atlas.errors import FolderError, NotFoundError
 from atlas.read import source
+from atlas.read.orders import Orders
 from atlas.read.pictures import Columns, Packs, Place, none, nowhere
 from atlas.read.records import Array, Records, Words
 
@@ -19,8 +20,8 @@ _PLACE = [("pack", "<u2"), ("offset", "<i8"), ("length", "<u4"), ("why", "<u2")]
 _IMAGE = np.dtype(
     [
         ("image_id", "<i8"), ("source", "<u2"), ("class_id", "<i4"), ("width", "<i4"), ("height", "<i4"),
-        ("predicted", "<i4"), ("probability", "<f4"), ("loss", "<f4"), ("key", "<i8"), ("key_length", "<u4"),
-        ("content", "V32"),
+        ("predicted", "<i4"), ("probability", "<f4"), ("loss", "<f4"), ("right", "i1"),
+        ("key", "<i8"), ("key_length", "<u4"), ("content", "V32"),
         ("thumbnail", _PLACE), ("picture", _PLACE),
     ]
 )  # fmt: skip
@@ -77,6 +78,7 @@ class Images:
         self.known = Known(*(np.concatenate(each) for each in zip(*known, strict=True)))
         self._number(np.concatenate(ids))
         self._sort_by_class()
+        self.orders = Orders(self)
 
     def _lay_out(self, batch: Any) -> Known:
         rows = np.zeros(len(batch), _IMAGE)
@@ -99,7 +101,6 @@ class Images:
             put(rows[name], columns)
             whys.append(columns.why)
         first = self._records.total
-        self._records.append(np.zeros(len(rows), np.int8), rows)
         self._learn_names(batch)
         right = (rows["predicted"] == rows["class_id"]) & (rows["predicted"] >= 0)
         several = batch.column("class_ids")
@@ -108,6 +109,9 @@ class Images:
         labels = several.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
         self._labels.append(first + of, labels)
         right[of[labels == rows["predicted"][of]]] = True
+        judged = (rows["predicted"] >= 0) & ((rows["class_id"] >= 0) | (lengths > 0))
+        rows["right"] = np.where(judged, right, -1)
+        self._records.append(np.zeros(len(rows), np.int8), rows)
         return Known(
             rows["class_id"].copy(),
             rows["width"].copy(),
@@ -160,7 +164,19 @@ class Images:
         at = self.class_at(class_id)
         start, total = self._of_class.first(at), self._of_class.count(at)
         rows = self._of_class.span(start + first, max(0, min(count, total - first))).tolist()
-        return [self.span(row, 1)[0] for row in rows]
+        return [self.at(row) for row in rows]
+
+    def rows_of_class(self, class_id: int) -> Array:
+        """Rows of the images of a class, upwards. Raises `NotFoundError`."""
+        return self._of_class.of(self.class_at(class_id)).astype(np.int64)
+
+    def column(self, rows: Array, name: str) -> Array:
+        """A number of images (`right`: 1, 0, or -1 for neither) at rows, upwards and close together."""
+        return np.asarray(self._records.span(int(rows[0]), int(rows[-1] - rows[0]) + 1)[name][rows - rows[0]])
+
+    def at(self, row: int) -> ImageRow:
+        """The image at a row."""
+        return self.span(row, 1)[0]
 
     def class_at(self, class_id: int) -> int:
         """Position of a class among `classes`. Raises `NotFoundError`."""
@@ -200,7 +216,7 @@ class Images:
 
     def get(self, image_id: int) -> ImageRow:
         """One image. Raises `NotFoundError`."""
-        return self.span(self.row(image_id), 1)[0]
+        return self.at(self.row(image_id))
 
     def span(self, first: int, count: int) -> list[ImageRow]:
         """Images by their rows, `count` from `first` on."""
@@ -209,8 +225,8 @@ class Images:
 
     def _image(self, row: int, values: Any) -> ImageRow:
         (
-            image_id, place, class_id, width, height, predicted, probability, loss, key, key_length, content, thumb,
-            picture,
+            image_id, place, class_id, width, height, predicted, probability, loss, _right, key, key_length, content,
+            thumb, picture,
         ) = values  # fmt: skip
         return ImageRow(
             image_id,
@@ -254,6 +270,7 @@ class Images:
         self._of_class.close()
         self._keys.close()
         self._labels.close()
+        self.orders.close()
 
 
 def _contents(column: Any) -> Array:

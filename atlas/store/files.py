@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
@@ -259,6 +259,16 @@ class Folder:
         for name in left:
             self.remove(name)
         return len(left)
+
+    def prune(self) -> None:
+        """Removes folders that hold no file; a bucket has none."""
+        if self.remote:
+            return
+        root = self.local("")
+        for path, _, _ in os.walk(root, topdown=False):
+            if Path(path) != root:
+                with suppress(OSError):  # it holds something
+                    os.rmdir(path)  # noqa: PTH106
 
     def remove(self, path: str) -> None:
         """Removes a file, or a folder with all that is in it, if it is there."""

@@ -8,6 +8,22 @@ from atlas.tables.columns import IMAGE, column, schema
 from atlas.tables.registry import Table, image
 
 PART = "attributes"
+MEASURED = {
+    "brightness": "mean luma (BT.601), 0 to 1",
+    "contrast": "standard deviation of luma, 0 to 0.5 (RMS contrast, Peli 1990)",
+    "colourfulness": "spread and mean of red-green and yellow-blue (Hasler & Suesstrunk 2003), in 256ths",
+    "hue": "direction of the mean colour in the hexagon of hues, radian, 0 is red; undefined within 1/255 of grey",
+    "edge_density": "share of inner pixels where luma changes by more than a tenth of its range in a pixel",
+    "edge_orientation": "direction along the edges, radian in [0, pi), 0 is horizontal, counted from x towards y "
+    "(down), from the structure tensor; undefined where no direction prevails",
+    "spatial_frequency": "root mean square frequency of luma, cycles a pixel; undefined in a flat image",
+    "width": "width of the image as stored, pixel",
+    "height": "height of the image as stored, pixel",
+    "aspect": "width / height of the image as stored",
+}
+"""What the scan measures of each image of the response sample, with its meaning and unit."""
+ANGLES = {"hue": 1, "edge_orientation": 2}
+"""Those that are angles, with the number of times the angle's values repeat in a turn (an edge is axial)."""
 _ATTRIBUTE = column("attribute", pa.string(), "a measured property, or a column of the user's table")
 _N = column("n", pa.int64(), "images with a class, a prediction and a value")
 

@@ -41,6 +41,8 @@ def check_output(folder: Folder, plan: Identified, about: str = layout.ATLAS, op
         state = "begun"
     elif folder.is_empty() or all(n.startswith(f"{layout.WORK}/") for n in folder.names(recursive=True)):
         return "new"  # a build that was stopped before it had its plan leaves its lease, or its manifest
+    elif folder.exists(layout.ATLAS):
+        raise SettingsError(f"{option} {folder.location}: holds half a build; --restart removes it and builds anew")
     else:
         raise SettingsError(f"{option} {folder.location}: holds something else; expected an empty or a new folder")
     before, mine = _before(folder, about), plan.identity()
@@ -50,7 +52,11 @@ def check_output(folder: Folder, plan: Identified, about: str = layout.ATLAS, op
         raise SettingsError(
             f"{option} {folder.location}: holds {'a build' if about == layout.ATLAS else 'one'} with other settings "
             f"({name} was {_short(before.get(name))}, now {_short(mine.get(name))}); "
-            f"{'take another folder' if about == layout.ATLAS else 'remove it'}, or the same settings"
+            + (
+                "take another folder, the same settings, or --restart to remove it and build anew"
+                if about == layout.ATLAS
+                else "remove it, or take the same settings"
+            )
         )
     return state
 

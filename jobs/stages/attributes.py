@@ -69,9 +69,9 @@ def finish(job: Job) -> None:
     job.summary["attributes"] = attributes.num_rows
     job.summary["significant"] = sum(attributes.column("significant").to_pylist())
     found, humans = hardest(accuracy, attributes), people(accuracy)
-    job.summary["finds hard:"] = ", ".join(found) or "nothing that was looked at"
+    job.summary["in_words"] = ["finds hard: " + (", ".join(found) or "nothing that was looked at")]
     if humans is not None:
-        job.summary["people:"] = humans
+        job.summary["in_words"].append(f"people: {humans}")
 
 
 def seconds(todo: Todo, rates: Rates, workers: int) -> float:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from atlas.analyse import associations
 from atlas.images import properties
+from atlas.tables.attributes import ANGLES
 from tests import naive_codes
 
 Pixels = npt.NDArray[np.uint8]
@@ -103,8 +104,8 @@ def test_associations_against_the_slow_twin(seed: int, images: int, levels: int)
             if min(own) == max(own) or min(other) == max(other):
                 assert math.isnan(value)
                 continue
-            if name in properties.ANGLES:
-                doubled = [a * properties.ANGLES[name] for a in other]
+            if name in ANGLES:
+                doubled = [a * ANGLES[name] for a in other]
                 assert value == pytest.approx(naive_codes.circular_linear(own, doubled), abs=1e-6)
             else:
                 assert value == pytest.approx(naive_codes.spearman(own, other), abs=1e-9)

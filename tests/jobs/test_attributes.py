@@ -57,10 +57,14 @@ def test_from_the_command_to_the_pages_figures(
     everything = next(row for row in part.table("accuracy").to_pylist() if row["attribute"] == "(all)")
     assert everything["top1"] == sum(r["predicted"] == r["class_id"] for r in images) / len(images)
     assert (everything["human_top1"], everything["answered"]) == (1.0, len(images) - 10)
-    assert part.about["summary"]["people:"].startswith("100.0% of 140 images, the network ")
+    hard, people = part.about["summary"]["in_words"]
+    assert hard.startswith("finds hard: ")
+    assert people.startswith("people: 100.0% of 140 images, the network ")
     capsys.readouterr()
     assert cli.main(["info", str(base)]) == 0
-    assert "part         attributes: attributes 12, significant " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "part         attributes: attributes 12, significant " in said
+    assert f"\n               {hard}\n" in said
     assert cli.main(["verify", str(base)]) == 0
     found = atlas.open(str(base)).query("SELECT count(*) FROM attributes.accuracy WHERE attribute = 'size'").fetchall()
     assert found == [(10,)]
