@@ -51,6 +51,10 @@ class Service:
             name: Speaker(shelf, pictures=pictures, private=private, prober=prober)
             for name, shelf in library.shelves.items()
         }
+        served = [speaker for speaker in self.speakers.values() if speaker.shelf.available]
+        by_digest = {str(speaker.shelf.atlas.about.get("digest")): speaker for speaker in served}
+        for speaker in self.speakers.values():
+            speaker.others = by_digest
 
     def call(self, request: Request, params: tuple[Param, ...], route: str) -> Call:
         """The request in words. Raises `ApiError`, `NotFoundError`."""
@@ -192,6 +196,7 @@ _SAID: Mapping[str, tuple[str, dict[str, Any], Any]] = {
     "image_id": ("image", {"type": "integer", "minimum": 0}, 281),
     "class_id": ("class", {"type": "integer", "minimum": 0}, 3),
     "part": ("part, NAME or NAME@AS", {"type": "string"}, "connections"),
+    "other_layer": ("layer of the other atlas", {"type": "string"}, "conv1"),
     "pack": ("pack of pictures", {"type": "string"}, "harvest-000000.tar"),
     "place": ("offset and length", {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}, "512-900"),
 }

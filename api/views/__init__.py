@@ -12,6 +12,7 @@ from api.views import (
     attributes,
     class_,
     classes,
+    comparisons,
     connections,
     filters,
     image,
@@ -30,6 +31,7 @@ from api.views import (
     words,
 )  # fmt: skip
 from api.views.sections import attributes as attributed
+from api.views.sections import compare as compared
 from api.views.sections import connections as connected
 from api.views.sections import inversions, visualizations
 from api.views.sections import localization as localized
@@ -56,6 +58,9 @@ VIEWS: tuple[View, ...] = (
     search.VIEW,
     words.VIEW,
     attributes.VIEW,
+    comparisons.FLIPS,
+    comparisons.ONE,
+    comparisons.WALLS,
     quarantine.VIEW,
     sanity.VIEW,
     parts.ONE,
@@ -67,6 +72,8 @@ VIEWS: tuple[View, ...] = (
 """In the order in which addresses are tried: those asked for most come first."""
 
 SECTIONS: tuple[Section, ...] = (
+    compared.NEURON,
+    compared.ATLAS,
     attributed.ATLAS,
     attributed.CLASS,
     of_words.NEURON,

@@ -26,7 +26,7 @@ class Speaker:
     """Says what one atlas holds.
 
     `pictures`: whether their addresses are given. `private`: a token is needed, so nobody else may keep them.
-    `prober`: the probe behind the service, where there is one.
+    `prober`: the probe behind the service, where there is one. `others`: who speaks for the atlases served, by digest.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Speaker:
         self.shelf = shelf
         self.urls = urls or Urls(shelf.name)
         self.pictures = pictures
+        self.others: Mapping[str, Speaker] = {}
         self.prober = prober
         self.immutable = IMMUTABLE.replace("public", "private") if private else IMMUTABLE
 

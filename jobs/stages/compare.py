@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from atlas import tables
-from atlas.compare import answers, cka, flips, matching, pairs
+from atlas.compare import answers, cka, flips, matching, pairs, said
 from atlas.compare.answers import Answers
 from atlas.compare.matching import Best
 from atlas.compare.pairs import Pair
@@ -126,7 +126,7 @@ def finish(job: Job) -> None:
     """The tables, and the figures that a person wants first."""
     settings: CompareSettings = job.options
     found = {table.name: table.columns.empty_table() for table in tables.of_part("compare")}
-    given = _answers(job.atlas, settings)
+    given, classes = _answers(job.atlas, settings), None
     if given is not None:
         classes, found["class_changes"] = given.classes()
         found["flips"] = given.table()
@@ -140,6 +140,8 @@ def finish(job: Job) -> None:
             found["moved"] = _moved(pair, best, given)
         found["trust_changes"] = _trust(pair, found["layers_cka"])
         job.summary |= _dead(pair)
+    names = answers.names(job.atlas.table("images", ["class_id", "class_name"]))
+    job.summary["in_words"] = said.lines(job.summary, classes, names, found["layers_cka"])
     for name, rows in found.items():
         job.write(name, rows)
 
