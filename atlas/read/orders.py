@@ -69,9 +69,11 @@ class Orders:
 
     def _values(self, rows: Array, name: str) -> Array:
         """A column at rows (upwards): what lies close together is read at once."""
+        if len(rows) == 0:
+            return np.empty(0)
         begins = np.flatnonzero((np.diff(rows, prepend=-_BLOCK) > _APART) | (np.arange(len(rows)) % _BLOCK == 0))
         parts = [self._images.column(each, name) for each in np.split(rows, begins[1:])]
-        return np.concatenate(parts) if parts else np.empty(0)
+        return np.concatenate(parts)
 
     def close(self) -> None:
         for laid in self._laid.values():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -77,6 +78,13 @@ def test_the_page_says_what_the_mistaken_are_taken_for(client: httpx.Client) -> 
     assert "taken for something else</h1>" in text
     assert ": taken for " in text
     assert '<option value="loss" selected>' in text
+
+
+def test_a_class_that_is_always_right_has_no_mistakes(folder: Path) -> None:
+    from atlas.read.catalog import Atlas
+
+    images = Atlas(folder).store.images
+    assert images.orders._ordered(np.empty(0, np.int64), "loss", True, False).tolist() == []
 
 
 def test_images_without_a_prediction_are_neither_right_nor_wrong(tmp_path: Path) -> None:
