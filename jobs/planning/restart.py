@@ -13,6 +13,7 @@ from atlas.tables import Table
 from jobs.progress import say
 
 _PACK = re.compile(rf"{layout.PICTURES}/[a-z_-]+-[0-9]{{6}}\.tar")
+_STATE = re.compile(r"state/[a-z]+(-[0-9]{5})?\.safetensors")
 _LAST = (layout.PLAN, layout.ATLAS)
 """What shows that a build is there: removed last, so that a removal that was cut short can go on."""
 
@@ -57,11 +58,11 @@ def _listed(part: Folder) -> Iterable[str]:
 
 def _made(folder: Folder, known: Iterable[Table], listed: Iterable[str]) -> list[str]:
     """Of the files in a folder, those that a build, or a part, makes."""
-    exact = {layout.ATLAS, layout.SUMS, layout.INDEX, layout.STATE, layout.SAMPLE, parts.ABOUT, *listed}
+    exact = {layout.ATLAS, layout.SUMS, layout.INDEX, parts.ABOUT, *listed}
     exact |= {table.path for table in known if not table.files}
     inside_of = (f"{layout.WORK}/", *(f"{table.path}/part-" for table in known if table.files))
     return [
         path
         for path in folder.names(recursive=True)
-        if path in exact or path.startswith(inside_of) or _PACK.fullmatch(path)
+        if path in exact or path.startswith(inside_of) or _PACK.fullmatch(path) or _STATE.fullmatch(path)
     ]
