@@ -36,13 +36,14 @@ _made: dict[Of, tuple[tuple[Section, ...], tuple[Table, ...], tuple[Section, ...
 
 
 def listed(of: Of) -> tuple[Section, ...]:
-    """SECTIONS of a kind of thing, then one for each part's table of it that none of them shows."""
+    """SECTIONS of a kind of thing, then a plain one for each table of it that pages show and none of them does."""
     made = _made.get(of)
     if made is None or made[0] is not views.SECTIONS or made[1] is not tables.TABLES:
         chosen = tuple(section for section in views.SECTIONS if section.of == of)
         told = {section.table for section in chosen}
         if of != "atlas":
-            rest = [t for t in tables.TABLES if t.part is not None and t.of == of and t.name not in told]
+            shown = [t for t in tables.TABLES if t.part is not None or t.sectioned]
+            rest = [t for t in shown if t.of == of and t.name not in told]
             chosen = (*chosen, *(rows.section(table) for table in rest if not table.files))
         made = _made[of] = views.SECTIONS, tables.TABLES, chosen
     return made[2]

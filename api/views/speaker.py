@@ -50,14 +50,14 @@ class Speaker:
         """Kinds of picture that the atlas has, in the order in which pages show them."""
         return in_order({*self.store.examples.kinds, *self.store.neurons.trust.kinds})
 
-    # Rows of parts' tables
+    # Rows that sections show
 
     def rows(self, table: str, at: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows of a part's table that belong to what `at` names, of each part that has it, with the part's name.
+        """Rows of a table that belong to what `at` names, each with its `part` (None: the base).
 
-        Empty where there is no such part. Raises `NotFoundError` for a thing that there is not.
+        Empty where there is no such table. Raises `NotFoundError` for a thing that there is not.
         """
-        return self.store.parts.rows(table, at)
+        return self.store.rows(table, at)
 
     def table(self, name: str) -> pa.Table:
         """A part's whole table, with a column `part`: for what is slow anyway."""

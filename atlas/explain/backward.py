@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,13 +19,34 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from atlas.errors import NetworkError
-from atlas.explain import gradcam, lrp
 from atlas.explain.aligned import Crop, Geometry, Images
+from atlas.explain.kinds import BY_NAME
 from atlas.explain.rules import RULES, Rules
 from atlas.explain.stop import StopAt
 from atlas.explain.stop import as_in_a_run as as_in_a_run
 from atlas.network.recorder import values_at
 from atlas.types import Layer
+
+
+class Drawer(Protocol):
+    """What the module that `Kind.drawn_by` names holds."""
+
+    def draw(
+        self, module: nn.Module, layer: Layer, inputs: Tensor, at: tuple[Tensor, Tensor, Tensor], seeds: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Values (N,) of `layer` at `at` = channels, y, x (N,) each, and a map (N, 3, h, w) over `inputs`.
+
+        `inputs` (N, 3, h, w) is what the network reads, `seeds` (N,) is 1, or −1 for a smallest response. The network
+        is in eval mode and its parameters ask for no gradient.
+        """
+
+    def why_not(self, module: nn.Module, layer: Layer, inputs: Tensor) -> str | None:
+        """Why the kind is not defined for the network up to `layer`, or None; `inputs` (1, 3, H, W) any image."""
+
+
+def drawer(kind: str) -> Drawer:
+    """The module that draws a kind which is not a way back through rectifiers."""
+    return import_module(BY_NAME[kind].drawn_by)
 
 
 def _backward(
@@ -39,10 +61,8 @@ def _backward(
     ruled = [kind for kind in kinds if kind in RULES]
     values, found = _by_rules(module, layer, inputs, at, ruled, seeds) if ruled else (None, {})
     for kind in kinds:
-        if kind == "lrp":
-            values, found[kind] = lrp.relevance(module, layer, inputs, at, seeds)
-        elif kind == "gradcam":
-            values, found[kind] = gradcam.heat(module, layer, inputs, at, seeds)
+        if kind not in RULES:
+            values, found[kind] = drawer(kind).draw(module, layer, inputs, at, seeds)
     assert values is not None, "no kind was asked for"
     return values, {kind: found[kind] for kind in kinds}
 
@@ -213,10 +233,10 @@ def project_examples(
 ) -> Iterator[Projected]:  # fmt: skip
     """The maps of all `examples` of a layer, a batch at a time, in an order that depends on the examples alone.
 
-    Every call of the network has `shared_rows` rows; missing ones are filled and dropped. A class activation map is a
-    mean over the whole image, so with `gradcam` the whole image is run. Raises as `project` does.
+    Every call of the network has `shared_rows` rows; missing ones are filled and dropped. With a kind that needs the
+    whole image, whole images are run. Raises as `project` does.
     """
-    geometry = geometry.whole() if "gradcam" in kinds else geometry
+    geometry = geometry.whole() if any(BY_NAME[kind].whole for kind in kinds) else geometry
     with as_in_a_run(module):
         count = shared_rows(batch_size)
         for group in batches(enumerate(examples), geometry, count):

@@ -67,7 +67,12 @@ def _nearest(module: nn.Module, known: _Known, layer: Layer, inputs: Tensor) -> 
     return None
 
 
-def heat(
+def why_not(module: nn.Module, layer: Layer, inputs: Tensor) -> str | None:
+    """Why there is no map to weigh for `layer`, or None; `inputs` (N, C, H, W) of the network's size."""
+    return WHY_NONE if source_of(module, layer, inputs) is None else None
+
+
+def draw(
     module: nn.Module, layer: Layer, inputs: Tensor, at: tuple[Tensor, Tensor, Tensor], seeds: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Values (N,) of `layer` at `at` = channels, y, x (N,) each, and the heat (N, 3, h, w), from 0, over `inputs`.

@@ -15,8 +15,12 @@ class Kind:
 
     `scale`: what its values mean. signed: around mid-grey; magnitude: from black; heat: from a fall (yellow) over no
     change (grey) to a rise (blue). `defined`: for which networks, in words. `tested`: whether its pictures are put to
-    the test (evidence, trust, sanity). `drawn_by`: the module that draws it. `asked`: whether `--projections` may name
-    it; `default`: whether it is drawn when nothing is said; `beside`: the kind that it is drawn along with.
+    the test (evidence, trust, sanity). `asked`: whether `--projections` may name it; `default`: whether it is drawn
+    when nothing is said; `beside`: the kind that it is drawn along with. `whole`: whether it needs the whole image,
+    where a crop of the neuron's field would give something else.
+
+    `drawn_by`: the module that draws it, as `atlas.explain.backward.Drawer` says; `atlas.explain.rules` for the ways
+    back through rectifiers, which share one forward pass.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Kind:
     asked: bool = True
     default: bool = True
     beside: str | None = None
+    whole: bool = False
 
 
 KINDS: tuple[Kind, ...] = (
@@ -40,7 +45,7 @@ KINDS: tuple[Kind, ...] = (
         "signed",
         "networks of rectifiers",
         "what a rectified signal, sent backwards through the network, draws",
-        "atlas.explain.backward",
+        "atlas.explain.rules",
     ),
     Kind(
         "guided",
@@ -49,7 +54,7 @@ KINDS: tuple[Kind, ...] = (
         "signed",
         "networks of rectifiers",
         "the gradient, clipped at each rectifier by both the signal and the response",
-        "atlas.explain.backward",
+        "atlas.explain.rules",
     ),
     Kind(
         "gradient",
@@ -58,7 +63,7 @@ KINDS: tuple[Kind, ...] = (
         "signed",
         "all networks that can be differentiated",
         "how the response changes with each pixel",
-        "atlas.explain.backward",
+        "atlas.explain.rules",
     ),
     Kind(
         "gradient_max",
@@ -67,7 +72,7 @@ KINDS: tuple[Kind, ...] = (
         "magnitude",
         "all networks that can be differentiated",
         "channel maximum of the absolute gradient",
-        "atlas.explain.backward",
+        "atlas.explain.rules",
         tested=False,
         asked=False,
         beside="gradient",
@@ -91,6 +96,7 @@ KINDS: tuple[Kind, ...] = (
         "where the maps that the neuron reads are active, each weighed by its mean gradient",
         "atlas.explain.gradcam",
         default=False,
+        whole=True,
     ),
     Kind(
         "occlusion",

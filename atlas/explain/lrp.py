@@ -290,7 +290,7 @@ _NORMS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def relevance(
+def draw(
     module: nn.Module, layer: Layer, inputs: Tensor, at: tuple[Tensor, Tensor, Tensor], seeds: Tensor,
     epsilon: float = EPSILON,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
@@ -307,3 +307,8 @@ def relevance(
         values = values_at(layer, output, *at)
         (back,) = torch.autograd.grad(values, leaf, seeds.to(values), materialize_grads=True)
         return values.detach(), leaf.detach() * back
+
+
+def why_not(module: nn.Module, layer: Layer, inputs: Tensor) -> str | None:
+    """Relevance is defined wherever there is a derivative."""
+    return None

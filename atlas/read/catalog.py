@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from atlas.read.parts import Part, Parts
     from atlas.read.pictures import Packs
     from atlas.read.relations import Relations
+    from atlas.read.rows import Rows
     from atlas.read.words import Named, Words
 
 
@@ -44,7 +45,7 @@ class Store:
         from atlas.read.pictures import Packs
         from atlas.read.records import give_back
         from atlas.read.relations import Relations
-        from atlas.read.rows import Things
+        from atlas.read.rows import Things, laid
 
         _look_over(root)
         self.layers: Layers = Layers(root)
@@ -54,7 +55,13 @@ class Store:
         self.examples: Examples = Examples(root, self.layers, self.images, self.packs)
         self.relations: Relations = Relations(root, self.layers, self.images, self.packs.whys)
         self.filters: list[tuple[int, str, Any]] = _filters(root, self.layers, self.packs)
-        self.parts: Parts = Parts(parts or [], Things(self.layers, self.images))
+        things = Things(self.layers, self.images)
+        self.parts: Parts = Parts(parts or [], things)
+        self._sectioned: dict[str, Rows] = {
+            table.name: laid(table, root, self.packs, things)
+            for table in tables.of_part(None)
+            if table.sectioned and (root / table.path).exists()
+        }
         self.images.forget()
         self.packs.check_sizes()
         give_back()
@@ -73,6 +80,15 @@ class Store:
         from atlas.read.habits import Habits
 
         return Habits(self.neurons)
+
+    def rows(self, table: str, at: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of a table that sections show of what `at` names, each with its `part`, None for the base.
+
+        Empty where the atlas has no such table. Raises `NotFoundError` for a thing that there is not.
+        """
+        if table in self._sectioned:
+            return [{"part": None, **row} for row in self._sectioned[table].of(at)]
+        return self.parts.rows(table, at)
 
     def close(self) -> None:
         for each in (self.packs, self.images, self.neurons, self.examples, self.relations, self.parts):

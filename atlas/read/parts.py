@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from atlas import tables
 from atlas.errors import AtlasError, NotFoundError
 from atlas.read import bounds, source, verify
 from atlas.read.pictures import Packs
-from atlas.read.rows import Rows, Things
+from atlas.read.rows import Rows, Things, laid, note
 from atlas.store import parts
 from atlas.store.files import Folder
 from atlas.tables import Table
@@ -98,20 +98,19 @@ class Parts:
 
     def _open(self, part: Part, things: Things) -> None:
         packs = Packs(part.root)
-        laid: dict[str, Rows] = {}
+        laid_out: dict[str, Rows] = {}
         for table in part.tables:
             if table.files:
                 continue
-            batches = _noted(table, source.batches(part.root, table.name), packs)
             if table.of == "atlas":
-                for _ in batches:
-                    pass
+                for batch in source.batches(part.root, table.name):
+                    note(table, batch, packs)
             else:
-                laid[table.name] = Rows(table, batches, things)
+                laid_out[table.name] = laid(table, part.root, packs, things)
         packs.check_sizes()
         packs.seal()
         self._packs[part.name] = packs
-        for name, rows in laid.items():
+        for name, rows in laid_out.items():
             self._rows.setdefault(name, {})[part.name] = rows
 
     def sealed(self, table: str | None = None) -> list[Part]:
@@ -166,11 +165,3 @@ class Parts:
 def _count(root: Path, name: str) -> int:
     file = source.opened(root, name)
     return int(file.metadata.num_rows) if file else 0
-
-
-def _noted(table: Table, batches: Iterator[pa.RecordBatch], packs: Packs) -> Iterator[pa.RecordBatch]:
-    """The same batches; their pictures are noted."""
-    for batch in batches:
-        for name in table.pictures:
-            packs.columns(batch.column(name))
-        yield batch

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from atlas.errors import NotFoundError
 from atlas.read import source
 from atlas.read.images import Images
 from atlas.read.layers import Layers
+from atlas.read.pictures import Packs
 from atlas.read.records import Array, scratch
 from atlas.tables import Table
 
@@ -127,3 +128,20 @@ class Rows:
 def rows_of(root: Path, table: Table, things: Things) -> Rows:
     """The rows of a one-file table in a folder, by thing. Raises `FolderError`."""
     return Rows(table, source.batches(root, table.name), things)
+
+
+def laid(table: Table, root: Path, packs: Packs, things: Things) -> Rows:
+    """The table of the folder at `root`, laid out; its pictures are noted in `packs`, so that they can be served."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in source.batches(root, table.name):
+            note(table, batch, packs)
+            yield batch
+
+    return Rows(table, batches(), things)
+
+
+def note(table: Table, batch: pa.RecordBatch, packs: Packs) -> None:
+    """Notes the pictures of some rows."""
+    for name in table.pictures:
+        packs.columns(batch.column(name))

@@ -34,6 +34,8 @@ class Table:
     `of`: what a row belongs to, so which pages may show it. `key`: columns that name a row; no two rows have the same.
     `part`: the part it belongs to, None for the base. `required`: an atlas without it is refused; else an absent table
     reads as an empty one. `files`: a folder of Parquet files, read in the order of their names, in place of one file.
+    `sectioned`: of the base, and shown by a section of the pages (a plain one, if it has none of its own), as the
+    tables of parts always are.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Table:
     part: str | None = None
     required: bool = False
     files: bool = False
+    sectioned: bool = False
 
     @property
     def path(self) -> str:

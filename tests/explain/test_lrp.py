@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atlas.explain.lrp import EPSILON, Relevances, relevance
+from atlas.explain.lrp import EPSILON, Relevances, draw
 from atlas.network.layers import find_layers
 from tests.explain import naive_lrp as naive
 
@@ -25,7 +25,7 @@ def library(
 ) -> tuple[float, Tensor]:
     zero = torch.zeros(len(x), dtype=torch.long)
     seeds = torch.full((len(x),), sign)
-    values, found = relevance(module, head_of(module, x), x, (zero + channel, zero, zero), seeds, epsilon)
+    values, found = draw(module, head_of(module, x), x, (zero + channel, zero, zero), seeds, epsilon)
     return float(values[0]), found
 
 

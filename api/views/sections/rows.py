@@ -1,4 +1,4 @@
-"""The section of a part's table that has none of its own: its rows of the thing, as they are."""
+"""The section of a table that has none of its own: its rows of the thing, as they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 100
 
 @closed
 class TableRows(TypedDict):
-    """Rows of a part's table that belong to one thing."""
+    """Rows of a table that belong to one thing."""
 
     about: Annotated[str, doc("what a row says", "the maps before it that drive a neuron most")]
     columns: Annotated[list[str], doc("columns, without those that name the thing", ["part", "rank", "contribution"])]
@@ -35,7 +35,7 @@ def section(table: Table) -> Section:
         if not rows:
             return None
         names = ["part", *(name for name in table.columns.names if name not in at)]
-        if all("@" not in row["part"] for row in rows):
+        if all("@" not in (row["part"] or "") for row in rows):
             names.remove("part")
         items = [{name: _value(say, table, row, name) for name in names} for row in rows[:SHOWN]]
         return {"about": table.meaning, "columns": names, "items": items, "total": len(rows)}
