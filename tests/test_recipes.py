@@ -51,16 +51,17 @@ def apply(house: Path) -> list[str]:
 
 
 def patched(text: str, diff: str) -> str:
-    """The text with the lines of a diff added, each after the line of context before it."""
-    after, place = "", 0
+    """The text with the lines of a diff added, each run of them after the line of context before it."""
+    before, place = "", -1
     for line in diff.splitlines(True):
-        if line[0] == "+":
-            text = text[:place] + line[1:] + text[place:]
-            place += len(line) - 1
+        if line[0] != "+":
+            before, place = "\n" + line[1:], -1
             continue
-        after = "\n" + line[1:]
-        assert text.count(after) == 1, f"{after!r} is not there once"
-        place = text.index(after) + len(after)
+        if place < 0:
+            assert text.count(before) == 1, f"{before!r} is not there once"
+            place = text.index(before) + len(before)
+        text = text[:place] + line[1:] + text[place:]
+        place += len(line) - 1
     return text
 
 
