@@ -90,7 +90,7 @@ with TestClient(create_app([sys.argv[1]]), base_url="http://localhost") as clien
 @pytest.mark.slow
 def test_the_recipes_work_as_they_are_written(tiny_root: Path, tmp_path: Path) -> None:
     house = tmp_path / "house"
-    for room in ("atlas", "jobs", "api"):
+    for room in ("atlas", "jobs", "api", "probe"):
         shutil.copytree(ROOT / room, house / room, ignore=shutil.ignore_patterns("node_modules", "__pycache__", "src"))
     touched = apply(house)
     # As many files as the laws of the house allow: a file in each wing, and a row a registry.
