@@ -200,7 +200,7 @@ class _Site:
     # Files beside the pages
 
     def _maps(self) -> None:
-        for kind in maps.kinds(self.say.shelf.atlas.root):
+        for kind in maps.kinds(self.say.shelf.atlas.folder):
             self._bytes(f"{map_view.file(kind)}.arrow", map_view.arrow(self.say, kind))
         if self.say.pictures:  # the map asks for the thumbnail of any image
             images = self.say.shelf.store.images
@@ -219,7 +219,7 @@ class _Site:
         store = self.say.shelf.store
         layers = [[row["layer"], row["kind"], row["channels"], quote(part(row["layer"]))] for row in store.layers.rows]
         classes = [[int(each), store.images.name(int(each)) or f"class {each}"] for each in store.images.classes]
-        left_out = tables.quarantine(self.say.shelf.atlas.root)["image_id"].to_pylist()
+        left_out = tables.quarantine(self.say.shelf.atlas.folder)["image_id"].to_pylist()
         listed = store.images.count + len(left_out)
         body = {"layers": layers, "classes": classes, "listed": listed, "left_out": left_out}
         self._bytes("search.json", json.dumps(body).encode())

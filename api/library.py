@@ -43,7 +43,7 @@ class Shelf:
         self.reason = reason
         self.verification: Verification | None = None
         if atlas is not None and store is not None:
-            total = len(_packs(atlas)) + sum(len(_packs_of(part.root)) for part in _sealed(atlas))
+            total = len(_packs_of(atlas)) + sum(len(_packs_of(part)) for part in _sealed(atlas))
             self.verification = {
                 "tables": "verified",
                 "sizes": "verified",
@@ -73,12 +73,12 @@ class Shelf:
         return self._store
 
     @staticmethod
-    def _verify_under(root: Path, prefix: str, state: Verification, stop: threading.Event) -> None:
-        expected = verify.sums_in(root)
-        for path in _packs_of(root):
+    def _verify_under(of: Atlas | Part, prefix: str, state: Verification, stop: threading.Event) -> None:
+        expected = verify.sums(of.folder)
+        for path in _packs_of(of):
             if stop.is_set():
                 return
-            if verify.compare(root, path, expected.get(path)):
+            if verify.compare(of.folder, path, expected.get(path)):
                 state["failed"].append(prefix + path)
             state["packs_done"] += 1
 
@@ -93,9 +93,9 @@ class Shelf:
         if state is None or self._atlas is None:
             return
         try:
-            self._verify_under(self._atlas.root, "", state, stop)
+            self._verify_under(self._atlas, "", state, stop)
             for part in _sealed(self._atlas):
-                self._verify_under(part.root, f"parts/{part.name}/", state, stop)
+                self._verify_under(part, f"parts/{part.name}/", state, stop)
         except (AtlasError, OSError):
             state["failed"].append("SHA256SUMS")
         if stop.is_set():
@@ -103,12 +103,8 @@ class Shelf:
         state["packs"] = "failed" if state["failed"] else "verified"
 
 
-def _packs(atlas: Atlas) -> list[str]:
-    return _packs_of(atlas.root)
-
-
-def _packs_of(root: Path) -> list[str]:
-    return sorted(path for path in verify.sums_in(root) if verify.is_picture(path))
+def _packs_of(of: Atlas | Part) -> list[str]:
+    return sorted(path for path in verify.sums(of.folder) if verify.is_picture(path))
 
 
 def _sealed(atlas: Atlas) -> list[Part]:
@@ -125,7 +121,7 @@ class Library:
     def __init__(self, folders: Sequence[str | Path]) -> None:
         self.shelves: dict[str, Shelf] = {}
         for folder in folders:
-            shelf = _open(Path(folder), self._free)
+            shelf = _open(str(folder), self._free)
             self.shelves[shelf.name] = shelf
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -161,14 +157,14 @@ class Library:
             self._thread.join(timeout=10)
 
 
-def _open(folder: Path, free: object) -> Shelf:
-    name = folder.resolve().name or "atlas"
+def _open(folder: str, free: object) -> Shelf:
+    name = "atlas" if "://" in folder else Path(folder).resolve().name or "atlas"
     try:
         atlas = Atlas(folder, verify=False)
         name = atlas.name
         return Shelf(_named(name, free), atlas, _checked(atlas), None)
     except AtlasError as error:
-        reason = str(error).replace(str(folder), name).replace(str(folder.absolute()), name)
+        reason = str(error).replace(folder, name).replace(str(Path(folder).absolute()), name)
     except Exception as error:  # a folder of any contents must not stop the others
         reason = f"its tables cannot be read ({type(error).__name__}); build it again"
     return Shelf(_named(name, free), None, None, reason)

@@ -12,7 +12,8 @@ AtlasError                      any of these; `str()` is one line: the value, wh
 ├── NotFoundError               a layer, neuron, image, class or picture that the atlas does not have
 └── FolderError                 a folder that is not a sound atlas: it is refused by name
     ├── FormatError             an atlas of another format than this release reads
-    └── PictureError            a picture whose bytes are not what the tables say
+    ├── PictureError            a picture whose bytes are not what the tables say
+    └── StoreError              a bucket that does not answer in time, or a cache that is too small; later it may work
 """
 
 from __future__ import annotations
@@ -76,3 +77,7 @@ class NotFoundError(AtlasError):
 
 class PictureError(FolderError):
     """The bytes of a picture are not what the tables say."""
+
+
+class StoreError(FolderError):
+    """A bucket does not answer, or not in time; the same question may be answered later."""

@@ -121,7 +121,7 @@ def synthetic(count: int) -> dict[str, Any]:
     peak = peak_memory()
     file = folder.local(layout.INDEX)
     start = time.perf_counter()
-    opened = CodeIndex(file, about.get("probes"))
+    opened = CodeIndex(folder.held(layout.INDEX), about.get("probes"))
     opening = time.perf_counter() - start
     codes = Codes(folder)
     asked = np.sort(np.random.default_rng(9).choice(count, 4000, replace=False))

@@ -125,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("dir", help="folder of a sealed atlas")
     export.add_argument("-o", "--output", required=True, metavar="SITE", help="folder to write, new or empty")
     export.add_argument("--no-pictures", action="store_true", help="leave out every pixel of the data")
+    pack = command("pack", _pack, "one file to send, which serve, query and atlas.open read as it is")
+    pack.add_argument("dir", help="folder of a sealed atlas")
+    pack.add_argument("-o", "--output", required=True, metavar="FILE.tar", help="file to write")
     serve = command("serve", _serve, "REST and pages over sealed atlases")
     serve.add_argument("dirs", nargs="+", metavar="dir", help="folder of a sealed atlas, one or more")
     serve.add_argument(
@@ -307,6 +310,14 @@ def _export(options: argparse.Namespace) -> int:
     from api.export import export
 
     export(options.dir, options.output, pictures=not options.no_pictures)
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from atlas.read.pack import pack
+
+    told = pack(options.dir, options.output)
+    print(f"{options.output}: {told['files']} files, {told['bytes']:,} bytes")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from atlas.images.manifest import read_images
 from atlas.network.recorder import Recorder, flat_of
 from atlas.network.session import Session
 from atlas.store import layout
+from atlas.store.files import Folder
 from atlas.store.sealed import Sealed
 from atlas.types import Box, Layer
 from jobs import originals
@@ -95,14 +95,12 @@ def replay(location: str, count: int, **given: Any) -> Replay:
         body = bodies[example["image_id"]]
         if isinstance(body, ImageError):
             raise FolderError(f"image {example['image_id']} cannot be read again ({body})")
-        again.compare(example, body, _picture(opened.root, example["crop"]), result)
+        again.compare(example, body, _picture(opened.folder, example["crop"]), result)
     return result
 
 
-def _picture(root: Path, picture: dict[str, Any]) -> bytes:
-    with (root / layout.pack_path(picture["pack"])).open("rb") as stream:
-        stream.seek(picture["offset"])
-        return stream.read(picture["length"])
+def _picture(folder: Folder, picture: dict[str, Any]) -> bytes:
+    return folder.range(layout.pack_path(picture["pack"]), picture["offset"], picture["length"])
 
 
 def _chosen(opened: Any, count: int, seed: int) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
-from atlas.errors import AtlasError, InputError, NotFoundError, PictureError
+from atlas.errors import AtlasError, InputError, NotFoundError, PictureError, StoreError
 
 
 @closed
@@ -51,6 +51,8 @@ def of(error: Exception) -> ApiError:
         return ApiError(400, "the request was broken off")
     if isinstance(error, InputError):
         return ApiError(422, str(error))
+    if isinstance(error, StoreError):
+        return ApiError(503, "the store that holds this atlas does not answer; try again later", {"Retry-After": "5"})
     if isinstance(error, NotFoundError | PictureError):
         return ApiError(404, str(error))
     if isinstance(error, AtlasError):

@@ -101,14 +101,14 @@ def atlas(say: Speaker) -> Atlas:
 
 def _page(call: Call) -> Context:
     say = call.say
-    told, root = layers(say), say.shelf.atlas.root
+    told, folder = layers(say), say.shelf.atlas.folder
     crop = int(say.shelf.atlas.about.get("preprocessing", {}).get("crop") or 224)
     return {
         "layers": told,
-        "beliefs": beliefs(told, classes.sanity(root).to_pylist()),
+        "beliefs": beliefs(told, classes.sanity(folder).to_pylist()),
         "compared": compared(told),
         "scale": lambda field: charts.field_scale(field, crop),
-        "left_out": len(classes.quarantine(root)),
+        "left_out": len(classes.quarantine(folder)),
         "json": say.urls.api,
     }
 

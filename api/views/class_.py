@@ -68,7 +68,7 @@ def _class(say: Speaker, class_id: int, images: ImageList) -> Class:
 
 def _driven(say: Speaker, class_id: int) -> list[int]:
     """Numbers of the neurons to which its images mean most: by mean response as a share of the neuron's largest."""
-    rows = tables.driven(say.shelf.atlas.root, class_id)
+    rows = tables.driven(say.shelf.atlas.folder, class_id)
     if len(rows) == 0:
         return []
     numbers = say.store.layers.numbers("classes", rows["layer"].combine_chunks(), rows["channel"])

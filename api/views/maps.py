@@ -49,7 +49,7 @@ KIND = Param("kind", "text", "which map: tsne, pca, or pca:<layer>", None, high=
 
 def arrow(say: Speaker, kind: str | None) -> bytes:
     """Points of a map as an Arrow stream. Raises `NotFoundError` for a kind that there is not."""
-    found = maps.read(say.shelf.atlas.root, kind)
+    found = maps.read(say.shelf.atlas.folder, kind)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, found.table.schema) as writer:
         writer.write_table(found.table)
@@ -61,7 +61,7 @@ def _answer(call: Call) -> Map | Answer:
     say = call.say
     if ARROW in call.accept:
         return Answer(arrow(say, call.values["kind"]), ARROW)
-    found = maps.read(say.shelf.atlas.root, call.values["kind"])
+    found = maps.read(say.shelf.atlas.folder, call.values["kind"])
     points = found.table
     url, page = say.urls.of("map")
     return {
@@ -84,7 +84,7 @@ def _answer(call: Call) -> Map | Answer:
 def _page(call: Call) -> Context:
     """The page without the points: its script fetches them. Raises `NotFoundError` for a kind that there is not."""
     say, images = call.say, call.say.store.images
-    there = maps.kinds(say.shelf.atlas.root)
+    there = maps.kinds(say.shelf.atlas.folder)
     drawn = any(row.thumbnail.pack is not None for row in images.span(0, 1))  # all images have one, or none
     kind = call.values["kind"] or default(there)
     if kind not in there and call.values["kind"]:
@@ -115,7 +115,7 @@ def file(kind: str) -> str:
 
 def _sheets(say: Speaker) -> Iterator[Sheet]:
     page = say.urls.of("map")[1]
-    kinds = maps.kinds(say.shelf.atlas.root)
+    kinds = maps.kinds(say.shelf.atlas.folder)
     for kind in kinds or ("",):
         also = (page,) if kind == default(kinds) else ()
         yield Sheet({}, {"kind": kind or None}, file(kind), addresses=(with_query(page, {"kind": kind}), *also))

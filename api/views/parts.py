@@ -107,7 +107,7 @@ def _one(call: Call) -> Part:
 
 def _table(part: Row, at: int) -> PartTable:
     table = part.tables[at]
-    file = None if table.files else source.opened(part.root, table.name)
+    file = None if table.files else source.opened(part.folder, table.name)
     rows = int(file.metadata.num_rows) if file else 0
     return {"name": table.name, "meaning": table.meaning, "of": table.of, "rows": rows}
 

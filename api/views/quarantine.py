@@ -35,7 +35,7 @@ class QuarantineList(TypedDict):
 
 
 def _answer(call: Call) -> QuarantineList:
-    rows, first = classes.quarantine(call.say.shelf.atlas.root), call.first()
+    rows, first = classes.quarantine(call.say.shelf.atlas.folder), call.first()
     items = rows.slice(first, call.values["limit"]).to_pylist()
     for item in items:
         item["source"] = last_part(item["source"])

@@ -36,7 +36,7 @@ class SanityList(TypedDict):
 
 
 def _answer(call: Call) -> SanityList:
-    rows, first = classes.sanity(call.say.shelf.atlas.root), call.first()
+    rows, first = classes.sanity(call.say.shelf.atlas.folder), call.first()
     return {"items": rows.slice(first, call.values["limit"]).to_pylist(), "next": call.next(first, len(rows))}
 
 

@@ -24,6 +24,7 @@ from atlas.store import layout, seal
 from atlas.store.codes import Codes, Ids, unit
 from atlas.store.faiss_index import CodeIndex
 from atlas.store.files import Folder
+from atlas.store.held import Held
 
 EXACT_VALUES = 10_000_000
 """Up to so many values (count x dimensions) the index is exact: a query reads 40 MB, about 2 ms on one thread."""
@@ -205,7 +206,7 @@ def measure(codes: Codes, file: Path, seed: int) -> dict[str, Any]:
     chosen = every[np.sort(np.random.default_rng([seed, 2]).choice(codes.count, asked, replace=False))]
     queries = unit(codes.take(chosen))  # (asked, dimensions)
     tenth = _exact(codes, queries, chosen, near)
-    index = CodeIndex(file)
+    index = CodeIndex(Held(file, 0, file.stat().st_size))
     ladder = [2**i for i in range(PROBES.bit_length()) if 2**i < index.lists] + [index.lists]
     steps = ladder[: PROBES.bit_length()]
     askings = [queries] if index.exact else [queries, unit(index.take(chosen))]

@@ -6,13 +6,11 @@ every picture.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -78,7 +76,7 @@ def audit(location: str) -> Report:
     if not report.ok:
         return report  # tables that are damaged may not be read
     with _said(report):
-        report.problems += bounds.problems(folder.local(""), about)
+        report.problems += bounds.problems(folder, about)
     if not report.ok:
         return report
     with _said(report):
@@ -93,7 +91,7 @@ def _check_contents(folder: Folder, about: dict[str, Any], report: Report) -> No
     with _said(report):
         _check_tables(opened.query, tables.of_part(None), report)
     with _said(report):
-        _check_pictures(opened.root, tables.of_part(None), report)
+        _check_pictures(opened.folder, tables.of_part(None), report)
     with _said(report):
         digest, _ = seal.digest_and_sums(folder)
         if digest != about["digest"]:
@@ -131,16 +129,15 @@ def _check_part(opened: Atlas, part: Part, report: Report) -> None:
     if part.why is not None:
         inside.problems.append(part.why)
     else:
-        connection = relational.of_part(opened.root, part)
+        connection = relational.of_part(opened.folder, part)
         _check_tables(connection.sql, tables.of_part(part.kind), inside)
-        _check_pictures(part.root, tables.of_part(part.kind), inside)
+        _check_pictures(part.folder, tables.of_part(part.kind), inside)
     report.rows += inside.rows
     report.pictures += inside.pictures
     report.problems += [f"part {part.name}: {problem}" for problem in inside.problems]
 
 
 def _check_files(folder: Folder, report: Report) -> None:
-    root = folder.local("")
     try:
         expected = sums(folder)
     except FolderError as error:
@@ -149,7 +146,7 @@ def _check_files(folder: Folder, report: Report) -> None:
     there = {*seal.contents(folder), layout.ATLAS}
     report.files = len(expected)
     report.problems += [f"{path} is not in {layout.SUMS}; remove it" for path in sorted(there - expected.keys())]
-    found = (compare(root, path, expected[path]) for path in sorted(expected))
+    found = (compare(folder, path, expected[path]) for path in sorted(expected))
     report.problems += [problem for problem in found if problem]
 
 
@@ -182,10 +179,10 @@ def _dangling(table: Table, reference: Reference) -> str:
     )
 
 
-def _check_pictures(root: Path, checked: Sequence[Table], report: Report) -> None:
+def _check_pictures(folder: Folder, checked: Sequence[Table], report: Report) -> None:
     """Reads every picture, a pack after another, and compares its crc32."""
     words = Words()
-    places = np.concatenate([np.empty(0, _PLACE), *_places(root, checked, words, report)])
+    places = np.concatenate([np.empty(0, _PLACE), *_places(folder, checked, words, report)])
     places = places[np.lexsort((places["crc32"], places["length"], places["offset"], places["pack"]))]
     if len(places):
         places = places[np.concatenate([[True], places[1:] != places[:-1]])]
@@ -193,21 +190,24 @@ def _check_pictures(root: Path, checked: Sequence[Table], report: Report) -> Non
         mine = places[np.searchsorted(places["pack"], number) : np.searchsorted(places["pack"], number, "right")]
         if name is None or len(mine) == 0:
             continue
-        path = root / layout.pack_path(name)
-        if "/" in name or not path.is_file():
-            report.problems.append(f"{layout.pack_path(name)} is missing, and {len(mine)} pictures with it")
+        path = layout.pack_path(name)
+        if "/" in name or folder.plain_size(path) is None:
+            report.problems.append(f"{path} is missing, and {len(mine)} pictures with it")
             continue
-        with path.open("rb") as stream:
+        with folder.passing(path) as stream:
             for _, offset, length, crc32 in mine.tolist():
                 report.pictures += 1
                 if not _right(stream, offset, length, crc32):
                     report.problems.append(f"{name} at {offset}: other bytes than its row says")
 
 
-def _right(stream: IO[bytes], offset: int, length: int, crc32: int) -> bool:
-    if offset < 0 or length < 0 or offset + length > os.fstat(stream.fileno()).st_size:
+def _right(stream: Any, offset: int, length: int, crc32: int) -> bool:
+    if offset < 0 or length < 0 or length >= 1 << 31:
         return False
-    stream.seek(offset)
+    if stream.seekable():
+        stream.seek(offset)
+    else:
+        stream.read(offset - stream.tell())
     body = stream.read(length)
     return len(body) == length and zlib.crc32(body) == crc32
 
@@ -215,12 +215,12 @@ def _right(stream: IO[bytes], offset: int, length: int, crc32: int) -> bool:
 _PLACE = np.dtype([("pack", "<u4"), ("offset", "<i8"), ("length", "<i8"), ("crc32", "<u4")])
 
 
-def _places(root: Path, checked: Sequence[Table], words: Words, report: Report) -> Iterator[Array]:
+def _places(folder: Folder, checked: Sequence[Table], words: Words, report: Report) -> Iterator[Array]:
     """Where the pictures of every table lie; packs by their numbers among `words`."""
     for table in checked:
-        if not table.pictures or not (root / table.path).is_file():
+        if not table.pictures or not folder.exists(table.path):
             continue
-        for batch in source.batches(root, table.name, columns=table.pictures):
+        for batch in source.batches(folder, table.name, columns=table.pictures):
             for column in table.pictures:
                 child = dict(zip(PICTURE.names, batch.column(column).flatten(), strict=True))
                 mask = child["pack"].is_valid()

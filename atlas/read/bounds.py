@@ -7,7 +7,6 @@ footers are read here, so this comes before any table is laid out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from atlas import tables
 from atlas.errors import FolderError
 from atlas.read import source
 from atlas.store import layout
+from atlas.store.files import Folder
 from atlas.tables import Table
 
 ROWS = 100_000
@@ -36,15 +36,15 @@ COUNTED = {
 """What atlas.json counts, and the table whose rows these are."""
 
 
-def check(root: Path, about: Mapping[str, Any]) -> None:
+def check(folder: Folder, about: Mapping[str, Any]) -> None:
     """Raises `FolderError` for the first thing that is wrong with the sizes of an atlas."""
-    for problem in problems(root, about):
+    for problem in problems(folder, about):
         raise FolderError(problem)
 
 
-def problems(root: Path, about: Mapping[str, Any]) -> Iterator[str]:
+def problems(folder: Folder, about: Mapping[str, Any]) -> Iterator[str]:
     """All that is wrong with the sizes of an atlas, a line each: of its tables, and of what it counts."""
-    wrong = list(of_tables(root, tables.of_part(None)))
+    wrong = list(of_tables(folder, tables.of_part(None)))
     yield from wrong
     counts = about["counts"]
     for name in ("images", "layers", "neurons"):
@@ -58,31 +58,31 @@ def problems(root: Path, about: Mapping[str, Any]) -> Iterator[str]:
     if wrong:
         return
     for name, table in COUNTED.items():
-        rows = _rows(root, tables.BY_NAME[table])
+        rows = _rows(folder, tables.BY_NAME[table])
         if rows is not None and rows != counts[name]:
             yield f"{table}.parquet has {rows} rows, {layout.ATLAS} says {counts[name]}; copy the atlas again"
 
 
-def of_tables(root: Path, known: Sequence[Table]) -> Iterator[str]:
+def of_tables(folder: Folder, known: Sequence[Table]) -> Iterator[str]:
     """What is wrong with the sizes of tables of an atlas, or of a part; and with where the folder leads."""
     for path in (layout.PICTURES, "parts", "state", *(table.path for table in known if table.files)):
-        if (root / path).is_symlink():
+        if folder.is_link(path):
             yield f"{path} is a symbolic link; expected a folder inside the atlas"
             return
     for table in known:
-        for path in source.paths(root, table):
-            wrong = _wrong(root, path)
+        for path in source.paths(folder, table):
+            wrong = _wrong(folder, path)
             if wrong is not None:
                 yield wrong
 
 
-def _wrong(root: Path, path: str) -> str | None:
+def _wrong(folder: Folder, path: str) -> str | None:
     """What is wrong with the size of one file of a table."""
-    if (root / path).is_symlink():
+    if folder.is_link(path):
         return f"{path} is a symbolic link; expected a file"
     try:
-        found = pq.read_metadata(root / path)
-        size = (root / path).stat().st_size
+        found = pq.read_metadata(folder.input(path))
+        size = folder.held(path).size
     except (pa.ArrowException, OSError, ValueError):
         return None  # its checksum says why, or whoever reads it
     groups = [found.row_group(number) for number in range(found.num_row_groups)]
@@ -96,9 +96,9 @@ def _wrong(root: Path, path: str) -> str | None:
     return None
 
 
-def _rows(root: Path, table: Table) -> int | None:
+def _rows(folder: Folder, table: Table) -> int | None:
     """Rows that a table says it has; null where it cannot be read."""
     try:
-        return sum(int(pq.read_metadata(root / path).num_rows) for path in source.paths(root, table))
+        return sum(int(pq.read_metadata(folder.input(path)).num_rows) for path in source.paths(folder, table))
     except (pa.ArrowException, OSError, ValueError):
         return None

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Store:
     """The tables that the service reads, laid out for reading one neuron or image at a time."""
 
-    def __init__(self, root: Path, parts: list[Part] | None = None, class_names: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Folder, parts: list[Part] | None = None, class_names: Sequence[str] = ()) -> None:
         from atlas.read.examples import Examples
         from atlas.read.images import Images
         from atlas.read.layers import Layers
@@ -47,20 +47,20 @@ class Store:
         from atlas.read.relations import Relations
         from atlas.read.rows import Things, laid
 
-        _look_over(root)
-        self.layers: Layers = Layers(root)
-        self.packs: Packs = Packs(root)
-        self.images: Images = Images(root, self.packs, class_names)
-        self.neurons: Neurons = Neurons(root, self.layers)
-        self.examples: Examples = Examples(root, self.layers, self.images, self.packs)
-        self.relations: Relations = Relations(root, self.layers, self.images, self.packs.whys)
-        self.filters: list[tuple[int, str, Any]] = _filters(root, self.layers, self.packs)
+        _look_over(folder)
+        self.layers: Layers = Layers(folder)
+        self.packs: Packs = Packs(folder)
+        self.images: Images = Images(folder, self.packs, class_names)
+        self.neurons: Neurons = Neurons(folder, self.layers)
+        self.examples: Examples = Examples(folder, self.layers, self.images, self.packs)
+        self.relations: Relations = Relations(folder, self.layers, self.images, self.packs.whys)
+        self.filters: list[tuple[int, str, Any]] = _filters(folder, self.layers, self.packs)
         things = Things(self.layers, self.images)
         self.parts: Parts = Parts(parts or [], things)
         self._sectioned: dict[str, Rows] = {
-            table.name: laid(table, root, self.packs, things)
+            table.name: laid(table, folder, self.packs, things)
             for table in tables.of_part(None)
-            if table.sectioned and (root / table.path).exists()
+            if table.sectioned and folder.exists(table.path)
         }
         self.images.forget()
         self.packs.check_sizes()
@@ -95,31 +95,31 @@ class Store:
             each.close()
 
 
-def _look_over(root: Path) -> None:
+def _look_over(folder: Folder) -> None:
     """Tables that are only read when somebody asks for them are looked over first. Raises `FolderError`.
 
     Of the class profile, which has a row a neuron and class, only the columns are.
     """
     from atlas.read import source
 
-    source.opened(root, "classes")
+    source.opened(folder, "classes")
     for name in ("quarantine", "sanity", "map"):
-        for _ in source.batches(root, name):
+        for _ in source.batches(folder, name):
             pass
 
 
-def _filters(root: Path, layers: Layers, packs: Packs) -> list[tuple[int, str, Any]]:
+def _filters(folder: Folder, layers: Layers, packs: Packs) -> list[tuple[int, str, Any]]:
     """Neuron, kind and place of each filter that was drawn."""
     from atlas.read import source
 
-    table = source.read(root, "filters")
+    table = source.read(folder, "filters")
     numbers = layers.numbers("filters", table["layer"].combine_chunks(), table["channel"])
     places = packs.places(table["picture"])
     return sorted(zip(numbers.tolist(), table["kind"].to_pylist(), places, strict=True), key=lambda each: each[:2])
 
 
 class Atlas:
-    """A sealed atlas on this machine's disk. `atlas.neurons`, `atlas.examples`, … are DuckDB relations.
+    """A sealed atlas: a folder, a packed file, or either in a bucket. `atlas.neurons`, … are DuckDB relations.
 
     `verify`: the tables and the index are compared with SHA256SUMS first. Raises `FolderError` where the folder is
     not a sealed atlas, or not a sound one.
@@ -127,9 +127,8 @@ class Atlas:
 
     def __init__(self, location: str | Path, *, verify: bool = True) -> None:
         self.folder = Folder(str(location))
-        self.root = self.folder.local("")
         self.about: dict[str, Any] = seal.read_about(self.folder)
-        bounds.check(self.root, self.about)  # before anything is laid out
+        bounds.check(self.folder, self.about)  # before anything is laid out
         self._verify = verify
         self._sums: dict[str, str] = {}
         if verify:
@@ -143,20 +142,20 @@ class Atlas:
         from atlas.read import parts
 
         expected = verify.sums(self.folder)
-        paths = verify.needed(expected, self.root)
-        verify.check(self.root, expected, paths)
+        paths = verify.needed(expected, self.folder)
+        verify.check(self.folder, expected, paths)
         self._sums = {path: expected[path] for path in paths}
         for part in self.parts:
             parts.check(part)
 
     @property
     def name(self) -> str:
-        return str(self.about.get("name") or self.root.name)
+        return str(self.about.get("name") or self.folder.name)
 
     @cached_property
     def store(self) -> Store:
         """Tables laid out for single neurons and images; takes seconds the first time, for large atlases."""
-        return Store(self.root, self.parts, self.about.get("data", {}).get("classes", ()))
+        return Store(self.folder, self.parts, self.about.get("data", {}).get("classes", ()))
 
     def __getattr__(self, name: str) -> duckdb.DuckDBPyRelation:
         if name in tables.BY_NAME:
@@ -175,7 +174,7 @@ class Atlas:
     def _connection(self) -> Any:
         from atlas.read.relational import connection
 
-        return connection(self.root, self.parts)
+        return connection(self.folder, self.parts)
 
     def query(self, sql: str) -> duckdb.DuckDBPyRelation:
         """A DuckDB relation over the tables by name. It can neither read nor write other files.
@@ -225,7 +224,9 @@ class Atlas:
     def find(self, words: str, k: int = 20) -> list[Named]:
         """Neurons whose words match and beat chance, the best on the held-out half first. Raises `NotFoundError`."""
         if not self.store.parts.sealed("words"):
-            raise NotFoundError(f"{self.name} has no part words; make it with: neuron-atlas add words {self.root}")
+            raise NotFoundError(
+                f"{self.name} has no part words; make it with: neuron-atlas add words {self.folder.location}"
+            )
         return self.store.words.find(words, k)
 
     def image(self, image_id: int) -> Image:
@@ -242,7 +243,7 @@ class Atlas:
         from atlas.read import source
 
         chosen = [pc.field(name) == value for name, value in wanted.items()]
-        rows: list[dict[str, Any]] = source.read(self.root, table, filters=reduce(and_, chosen)).to_pylist()
+        rows: list[dict[str, Any]] = source.read(self.folder, table, filters=reduce(and_, chosen)).to_pylist()
         if not rows:
             raise FolderError(f"{table}.parquet has no row of {wanted}; build the atlas again")
         return rows[0]
@@ -277,7 +278,7 @@ class Atlas:
         """Checks all that the folder says of itself: checksums, counts, references, order, every picture."""
         from atlas.read.audit import audit
 
-        return audit(str(self.root))
+        return audit(self.folder.location)
 
     @cached_property
     def _near(self) -> Neighbours:

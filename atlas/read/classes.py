@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas.read import source
+from atlas.store.files import Folder
 
 
 @lru_cache(maxsize=16)
-def quarantine(root: Path) -> pa.Table:
+def quarantine(folder: Folder) -> pa.Table:
     """Rows of quarantine.parquet, by image_id."""
-    return source.read(root, "quarantine").sort_by("image_id")
+    return source.read(folder, "quarantine").sort_by("image_id")
 
 
 @lru_cache(maxsize=256)
-def driven(root: Path, class_id: int) -> pa.Table:
+def driven(folder: Folder, class_id: int) -> pa.Table:
     """Rows of classes.parquet of a class: layer, channel and mean response."""
     wanted = pc.field("class_id") == class_id
-    return source.read(root, "classes", columns=("layer", "channel", "mean"), filters=wanted)
+    return source.read(folder, "classes", columns=("layer", "channel", "mean"), filters=wanted)
 
 
 @lru_cache(maxsize=16)
-def sanity(root: Path) -> pa.Table:
+def sanity(folder: Folder) -> pa.Table:
     """Rows of sanity.parquet."""
-    return source.read(root, "sanity")
+    return source.read(folder, "sanity")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from atlas.read.layers import Layers
 from atlas.read.pictures import Packs, Place, none, nowhere
 from atlas.read.records import Array, Records, Words, ahead
 from atlas.read.trust import in_order
+from atlas.store.files import Folder
 from atlas.tables.columns import MEASURES
 from atlas.types import SIDES
 
@@ -70,7 +70,7 @@ class Example(NamedTuple):
 class Examples:
     """examples.parquet by neuron; and by image, the neurons that hold it."""
 
-    def __init__(self, folder: Path, layers: Layers, images: Images, packs: Packs) -> None:
+    def __init__(self, folder: Folder, layers: Layers, images: Images, packs: Packs) -> None:
         self._packs = packs
         self._whys: list[Place] = []
         self._records = Records(_EXAMPLE, layers.neurons, "examples.parquet")

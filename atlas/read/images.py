@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from atlas.read import source
 from atlas.read.orders import Orders
 from atlas.read.pictures import Columns, Packs, Place, none, nowhere
 from atlas.read.records import Array, Records, Words
+from atlas.store.files import Folder
 
 _PLACE = [("pack", "<u2"), ("offset", "<i8"), ("length", "<u4"), ("why", "<u2")]
 _IMAGE = np.dtype(
@@ -60,7 +60,7 @@ class Known(NamedTuple):
 class Images:
     """images.parquet laid out for reading one at a time. `row`s count images that were scanned, from 0."""
 
-    def __init__(self, folder: Path, packs: Packs, class_names: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Folder, packs: Packs, class_names: Sequence[str] = ()) -> None:
         self._packs = packs
         self._sources = Words()
         self._names: dict[int, str] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ import numpy as np
 from atlas.errors import FolderError, NotFoundError
 from atlas.read import source
 from atlas.read.records import Array, Words
+from atlas.store.files import Folder
 from atlas.types import Neuron
 
 
 class Layers:
     """Layers in forward order. A neuron's number is `first[layer] + channel`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         table = source.read(folder, "layers")
         self.rows: list[dict[str, Any]] = sorted(table.to_pylist(), key=lambda row: row["index"])
         self.names: list[str] = [row["layer"] for row in self.rows]

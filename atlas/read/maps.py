@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 
 from atlas.errors import NotFoundError
 from atlas.read import source
+from atlas.store.files import Folder
 
 
 class Points(NamedTuple):
@@ -21,22 +21,22 @@ class Points(NamedTuple):
     table: pa.Table
 
 
-def read(root: Path, kind: str | None = None) -> Points:
+def read(folder: Folder, kind: str | None = None) -> Points:
     """Points of a kind (without one: of t-SNE, else of the first). Raises `NotFoundError` for a kind there is not."""
-    there = kinds(root)
+    there = kinds(folder)
     wanted = kind or ("tsne" if "tsne" in there else next(iter(there), ""))
     if kind is not None and kind not in there:
         raise NotFoundError(f"map {kind!r}: expected one of {', '.join(there) or 'none'}")
-    table = source.read(root, "map", filters=pc.field("kind") == wanted).drop_columns(["kind"])
-    images = source.read(root, "images", columns=["image_id", "class_id"])
+    table = source.read(folder, "map", filters=pc.field("kind") == wanted).drop_columns(["kind"])
+    images = source.read(folder, "images", columns=["image_id", "class_id"])
     at = pc.index_in(table["image_id"], images["image_id"])
     return Points(wanted, list(there), table.append_column("class_id", images["class_id"].take(at)))
 
 
 @lru_cache(maxsize=64)
-def kinds(root: Path) -> tuple[str, ...]:
+def kinds(folder: Folder) -> tuple[str, ...]:
     """Kinds of map that there are, in the order of the table."""
     found: dict[str, None] = {}
-    for batch in source.batches(root, "map", columns=["kind"], dictionary=["kind"]):
+    for batch in source.batches(folder, "map", columns=["kind"], dictionary=["kind"]):
         found.update(dict.fromkeys(pc.unique(batch.column("kind")).to_pylist()))
     return tuple(found)

@@ -42,7 +42,7 @@ class Neighbours:
             return
         if verify:
             check_binding(folder, index, sums)
-        self._index = CodeIndex(folder.local(layout.INDEX), index.get("probes"))
+        self._index = CodeIndex(folder.held(layout.INDEX), index.get("probes"))
         codes = Codes(folder)
         if (self._index.count, self._index.dimensions) != (codes.count, codes.dimensions):
             raise FolderError(

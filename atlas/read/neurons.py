@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from atlas.read.layers import Layers
 from atlas.read.pictures import none
 from atlas.read.records import Array, Records, Words
 from atlas.read.trust import Trusts
+from atlas.store.files import Folder
 
 SORTS = ("channel", "max", "mean", "activation_rate", "selectivity", "trust")
 TOP = 5
@@ -64,7 +64,7 @@ class NeuronRow(NamedTuple):
 class Neurons:
     """neurons.parquet by number, its histograms laid out apart."""
 
-    def __init__(self, folder: Path, layers: Layers) -> None:
+    def __init__(self, folder: Folder, layers: Layers) -> None:
         self._whys = Words()
         self.numbers: Array = np.zeros(layers.neurons, _NUMBERS)
         self._bins = Records(_BIN, layers.neurons, "neurons.parquet")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -26,7 +25,7 @@ class Part:
     """A part beside the base. `why`: what is wrong with a damaged one, which is left out."""
 
     name: str
-    root: Path
+    folder: Folder
     state: State
     about: dict[str, Any]
     why: str | None = None
@@ -46,10 +45,10 @@ def find(folder: Folder, digest: str) -> list[Part]:
     """The parts of the atlas with that digest, by name; reads `part.json` alone."""
     found = []
     for each in parts.listed(folder, digest):
-        part = Part(each.name, each.folder.local(""), each.state, each.about, each.why)
+        part = Part(each.name, each.folder, each.state, each.about, each.why)
         if part.state == "sealed":
             known = tables.of_part(part.kind)
-            part.tables = tuple(table for table in known if (part.root / table.path).exists())
+            part.tables = tuple(table for table in known if _has(part.folder, table))
             if not known:
                 part.damage(f"this version knows no part {part.kind!r}; use the release that made it")
             for problem in _sizes(part):
@@ -60,10 +59,10 @@ def find(folder: Folder, digest: str) -> list[Part]:
 
 def _sizes(part: Part) -> Iterator[str]:
     """What is wrong with the sizes of its tables, and with where it leads."""
-    if part.root.is_symlink():
+    if part.folder.is_link(""):
         yield f"{part.name} is a symbolic link; expected a folder inside the atlas"
     else:
-        yield from bounds.of_tables(part.root, part.tables)
+        yield from bounds.of_tables(part.folder, part.tables)
 
 
 def check(part: Part) -> None:
@@ -71,8 +70,8 @@ def check(part: Part) -> None:
     if part.state != "sealed":
         return
     try:
-        expected = verify.sums_in(part.root)
-        verify.check(part.root, expected, [path for path in expected if not verify.is_picture(path)])
+        expected = verify.sums(part.folder)
+        verify.check(part.folder, expected, [path for path in expected if not verify.is_picture(path)])
         loose = [table.path for table in part.tables if not table.files and table.path not in expected]
         if loose:
             part.damage(f"{loose[0]} is not in SHA256SUMS; add the part again")
@@ -97,16 +96,16 @@ class Parts:
                     part.damage(f"its tables cannot be read ({type(error).__name__}); add it again")
 
     def _open(self, part: Part, things: Things) -> None:
-        packs = Packs(part.root)
+        packs = Packs(part.folder)
         laid_out: dict[str, Rows] = {}
         for table in part.tables:
             if table.files:
                 continue
             if table.of == "atlas":
-                for batch in source.batches(part.root, table.name):
+                for batch in source.batches(part.folder, table.name):
                     note(table, batch, packs)
             else:
-                laid_out[table.name] = laid(table, part.root, packs, things)
+                laid_out[table.name] = laid(table, part.folder, packs, things)
         packs.check_sizes()
         packs.seal()
         self._packs[part.name] = packs
@@ -143,9 +142,9 @@ class Parts:
         """A parts' table as a whole, over all parts that have it, with a column `part`."""
         columns = tables.BY_NAME[name].columns
         found = [
-            source.read(part.root, name).add_column(0, "part", pa.array([part.name] * n, pa.string()))
+            source.read(part.folder, name).add_column(0, "part", pa.array([part.name] * n, pa.string()))
             for part in self.sealed(name)
-            for n in [_count(part.root, name)]
+            for n in [_count(part.folder, name)]
         ]
         empty = columns.empty_table().add_column(0, "part", pa.array([], pa.string()))
         return pa.concat_tables(found) if found else empty
@@ -162,6 +161,10 @@ class Parts:
             packs.close()
 
 
-def _count(root: Path, name: str) -> int:
-    file = source.opened(root, name)
+def _count(folder: Folder, name: str) -> int:
+    file = source.opened(folder, name)
     return int(file.metadata.num_rows) if file else 0
+
+
+def _has(folder: Folder, table: Table) -> bool:
+    return bool(folder.names(table.path)) if table.files else folder.exists(table.path)

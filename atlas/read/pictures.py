@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
-import weakref
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +13,10 @@ import pyarrow as pa
 from atlas.errors import FolderError, NotFoundError, PictureError
 from atlas.read.records import Array, Records, Words, give_back
 from atlas.store import layout
+from atlas.store.files import Folder
 
 _PACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.tar")
 _BLOCK = 256  # places a read
-_OPEN = 128  # packs that are open at a time
 _ENTRY = np.dtype([("offset", "<i8"), ("length", "<u4"), ("crc32", "<u4")])
 _REST = np.dtype([("length", "<u4"), ("crc32", "<u4")])
 _WHERE = (("offset", "<i8"), ("length", "<i8"), ("crc32", "<u4"))
@@ -60,17 +56,14 @@ class Columns(NamedTuple):
 class Packs:
     """The packs of an atlas. While it is being opened, `note` takes in every picture column; then `seal`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / layout.PICTURES
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
         self.packs = Words()
         self.whys = Words()
         self.whys.number("not there")  # 1: a picture that is missing without a reason
         self._keys: list[Array] = []
         self._rests: list[Array] = []
         self._ends: Array = np.zeros(1, np.int64)
-        self._lock = threading.Lock()
-        self._files: dict[str, int] = {}
-        self._closing = weakref.finalize(self, _close, self._files)
         self._sparse: dict[int, Array] = {}
         self._sealing: Future[None]
 
@@ -112,10 +105,9 @@ class Packs:
         for name, end in zip(self.packs.texts[1:], self._ends[1:].tolist(), strict=True):
             if name is None or not _PACK.fullmatch(name):
                 raise FolderError(f"pack {name!r}: expected the name of a *.tar file")
-            path = self._folder / name
-            if path.is_symlink() or not path.is_file():
+            size = self._folder.plain_size(layout.pack_path(name))
+            if size is None:
                 raise FolderError(f"{layout.pack_path(name)} is missing; copy the atlas again")
-            size = path.stat().st_size
             if size < end:
                 raise FolderError(
                     f"{layout.pack_path(name)} has {size} bytes, expected at least {end}; copy the atlas again"
@@ -167,8 +159,7 @@ class Packs:
         if crc32 is None:
             raise NotFoundError(f"picture {pack}/{offset}-{length}: no such picture; expected one that a table names")
         try:
-            with self._lock:
-                body = os.pread(self._open(pack), length, offset)
+            body = self._folder.range(layout.pack_path(pack), offset, length)
         except OSError as error:
             raise PictureError(f"picture {pack}/{offset}-{length} cannot be read ({error.strerror})") from None
         if len(body) != length or zlib.crc32(body) != crc32:
@@ -196,28 +187,14 @@ class Packs:
             return None
         return int(rows["crc32"][at])
 
-    def _open(self, pack: str) -> int:
-        descriptor = self._files.get(pack)
-        if descriptor is None:
-            flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-            if len(self._files) >= _OPEN:
-                os.close(self._files.pop(next(iter(self._files))))
-            descriptor = self._files[pack] = os.open(self._folder / pack, flags)
-        return descriptor
-
     def names(self) -> list[str]:
         """Names of the packs that tables point into."""
         return [name for name in self.packs.texts[1:] if name is not None]
 
     def close(self) -> None:
         self._sealing.result()
-        self._closing()
+        self._folder.release()
         self._index.close()
-
-
-def _close(files: dict[str, int]) -> None:
-    while files:
-        os.close(files.popitem()[1])
 
 
 def none(value: float) -> float | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from atlas import tables
 from atlas.read.parts import Part
+from atlas.store.files import Folder
 from atlas.tables import Table
 
 
-def connection(root: Path, parts: Iterable[Part] = ()) -> Any:
+def connection(folder: Folder, parts: Iterable[Part] = ()) -> Any:
     """A connection with the base's tables by name; an absent one is empty.
 
     A part's tables stand in a schema of its name (`"compare@b".matches`), and under their bare names as the union over
@@ -19,7 +19,7 @@ def connection(root: Path, parts: Iterable[Part] = ()) -> Any:
     """
     opened = _opened()
     for table in tables.of_part(None):
-        opened.register(table.name, _relation(root, table))
+        opened.register(table.name, _relation(folder, table))
     sealed = [part for part in parts if part.state == "sealed"]
     for part in sealed:
         opened.execute(f"CREATE SCHEMA {quoted(part.name)}")
@@ -31,13 +31,13 @@ def connection(root: Path, parts: Iterable[Part] = ()) -> Any:
     return _locked(opened)
 
 
-def of_part(root: Path, part: Part) -> Any:
+def of_part(folder: Folder, part: Part) -> Any:
     """A connection with the base's tables and one part's, all under their bare names."""
     opened = _opened()
     for table in tables.of_part(None):
-        opened.register(table.name, _relation(root, table))
+        opened.register(table.name, _relation(folder, table))
     for table in tables.of_part(part.kind):
-        opened.register(table.name, _relation(part.root, table))
+        opened.register(table.name, _relation(part.folder, table))
     return _locked(opened)
 
 
@@ -54,20 +54,23 @@ def _locked(opened: Any) -> Any:
     return opened
 
 
-def _relation(root: Path, table: Table) -> Any:
+def _relation(folder: Folder, table: Table) -> Any:
     """What DuckDB reads for a table."""
     import pyarrow.dataset as ds
 
-    path = root / table.path
-    if not path.exists():
+    system, root = folder.reading
+    inside = f"{root}/" if root else ""
+    paths = [f"{table.path}/{name}" for name in folder.names(table.path)] if table.files else [table.path]
+    if not all(map(folder.exists, paths)) or not paths:
         return table.columns.empty_table()
     # The files of a table may have vectors of other sizes, so they are read as lists of any length.
-    return ds.dataset(path, format="parquet", schema=table.columns if table.files else None)
+    files = [inside + path for path in paths]
+    return ds.dataset(files, format="parquet", filesystem=system, schema=table.columns if table.files else None)
 
 
 def _view(opened: Any, name: str, part: Part, table: Table) -> None:
     whole = f"{part.name}/{table.name}"
-    opened.register(whole, _relation(part.root, table))
+    opened.register(whole, _relation(part.folder, table))
     opened.execute(f"CREATE VIEW {name} AS SELECT * FROM {quoted(whole)}")
 
 

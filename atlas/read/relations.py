@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from atlas.read.images import Images
 from atlas.read.layers import Layers
 from atlas.read.pictures import none
 from atlas.read.records import Array, Records, Words
+from atlas.store.files import Folder
 
 _SIMILAR = np.dtype([("by", "u1"), ("rank", "<i4"), ("other", "<i8"), ("similarity", "<f4")])
 _NEAR_MISS = np.dtype(
@@ -56,7 +56,7 @@ class Property(NamedTuple):
 class Relations:
     """similar.parquet, near_misses.parquet and properties.parquet by neuron."""
 
-    def __init__(self, folder: Path, layers: Layers, images: Images, whys: Words) -> None:
+    def __init__(self, folder: Folder, layers: Layers, images: Images, whys: Words) -> None:
         self._words = Words()
         self._whys = whys
         self._similar = Records(_SIMILAR, layers.neurons, "similar.parquet")

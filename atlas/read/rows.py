@@ -8,7 +8,6 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from atlas.read.images import Images
 from atlas.read.layers import Layers
 from atlas.read.pictures import Packs
 from atlas.read.records import Array, scratch
+from atlas.store.files import Folder
 from atlas.tables import Table
 
 _BATCH = 4096  # rows that are read at once
@@ -125,16 +125,16 @@ class Rows:
         return int(self._count[place]) if place < len(self.keys) and self.keys[place] == number else 0
 
 
-def rows_of(root: Path, table: Table, things: Things) -> Rows:
+def rows_of(folder: Folder, table: Table, things: Things) -> Rows:
     """The rows of a one-file table in a folder, by thing. Raises `FolderError`."""
-    return Rows(table, source.batches(root, table.name), things)
+    return Rows(table, source.batches(folder, table.name), things)
 
 
-def laid(table: Table, root: Path, packs: Packs, things: Things) -> Rows:
-    """The table of the folder at `root`, laid out; its pictures are noted in `packs`, so that they can be served."""
+def laid(table: Table, folder: Folder, packs: Packs, things: Things) -> Rows:
+    """The table of a folder, laid out; its pictures are noted in `packs`, so that they can be served."""
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in source.batches(root, table.name):
+        for batch in source.batches(folder, table.name):
             note(table, batch, packs)
             yield batch
 

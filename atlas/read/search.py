@@ -107,7 +107,7 @@ def _images(atlas: Atlas, wanted: str, most: int) -> list[Hit]:
         if ids.has(int(wanted)):
             row = ids.get(int(wanted))
             found.append(Hit("image", (row.image_id,), f"image {row.image_id}", row.key))
-    for batch in source.batches(atlas.root, "images", columns=["image_id", "key"]):
+    for batch in source.batches(atlas.folder, "images", columns=["image_id", "key"]):
         if len(found) >= most:
             break
         mask = pc.match_substring(batch.column("key"), wanted, ignore_case=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,44 +11,43 @@ import pyarrow.parquet as pq
 
 from atlas import tables
 from atlas.errors import FolderError
+from atlas.store.files import Folder
 from atlas.tables import Table
 
 ROWS = 65_536
 """Rows of a batch."""
 
 
-def paths(root: Path, table: Table) -> list[str]:
+def paths(folder: Folder, table: Table) -> list[str]:
     """The files of a table that are there, relative to the folder, in the order of their names."""
     if not table.files:
-        return [table.path] if (root / table.path).is_file() else []
-    there = (root / table.path).iterdir() if (root / table.path).is_dir() else ()
-    return sorted(f"{table.path}/{each.name}" for each in there if each.is_file())
+        return [table.path] if folder.exists(table.path) else []
+    return [] if folder.exists(table.path) else [f"{table.path}/{name}" for name in folder.names(table.path)]
 
 
-def opened(root: Path, name: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile | None:
+def opened(folder: Folder, name: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile | None:
     """The file of a one-file table; null where an optional one is absent.
 
     Raises `FolderError` where a required one is absent, or it has not the columns of the registry.
     """
     table = tables.BY_NAME[name]
-    path = root / table.path
-    there = _there(path)
-    if not path.is_file():
+    there = _there(folder, table.path)
+    if not folder.exists(table.path):
         if there or table.required:
             raise FolderError(f"{table.path} is missing; copy the atlas again")
         return None
     try:
-        file = pq.ParquetFile(path, read_dictionary=list(dictionary))
-        fit(table, pq.read_schema(path))
+        file = pq.ParquetFile(folder.input(table.path), read_dictionary=list(dictionary))
+        fit(table, pq.read_schema(folder.input(table.path)) if dictionary else file.schema_arrow)
     except (pa.ArrowException, OSError) as error:
         raise FolderError(f"{table.path} cannot be read ({_line(error)}); copy the atlas again") from None
     return file
 
 
 @lru_cache(maxsize=4096)
-def _there(path: Path) -> bool:
+def _there(folder: Folder, path: str) -> bool:
     """Whether a file was there when it was first looked for: one that vanishes later is no absent table."""
-    return path.is_file()
+    return folder.exists(path)
 
 
 def fit(table: Table, schema: pa.Schema) -> None:
@@ -80,10 +78,10 @@ def _same(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def batches(
-    root: Path, name: str, *, columns: Sequence[str] | None = None, dictionary: Sequence[str] = (), rows: int = ROWS
+    folder: Folder, name: str, *, columns: Sequence[str] | None = None, dictionary: Sequence[str] = (), rows: int = ROWS
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a one-file table, some at a time. Raises `FolderError`."""
-    file = opened(root, name, dictionary=dictionary)
+    file = opened(folder, name, dictionary=dictionary)
     if file is not None:
         table = tables.BY_NAME[name]
         wanted = [field.name for field in table.columns] if columns is None else list(columns)
@@ -116,14 +114,14 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def read(root: Path, name: str, *, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
+def read(folder: Folder, name: str, *, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
     """A whole one-file table, or some of its columns and rows. Raises `FolderError`."""
     wanted = [field.name for field in tables.BY_NAME[name].columns] if columns is None else list(columns)
     table = tables.BY_NAME[name]
-    if opened(root, name) is None:
+    if opened(folder, name) is None:
         return table.columns.empty_table().select(wanted)
     try:
-        found = pq.read_table(root / table.path, columns=wanted, filters=filters)
+        found = pq.read_table(folder.input(table.path), columns=wanted, filters=filters)
         check(table, found)
     except (pa.ArrowException, OSError) as error:
         raise FolderError(f"{table.path} cannot be read ({_line(error)}); copy the atlas again") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from atlas.read import source
 from atlas.read.layers import Layers
 from atlas.read.pictures import none
 from atlas.read.records import Array, Records, Words
+from atlas.store.files import Folder
 from atlas.tables.columns import MEASURES
 
 _TRUST = np.dtype([("kind", "<u2"), *((name, "<f4") for name in (*MEASURES, "score")), ("n", "<i4")])
@@ -31,7 +31,7 @@ class Trust(NamedTuple):
 class Trusts:
     """trust.parquet by neuron and by layer. `kinds`: those there are, in the order in which pages show them."""
 
-    def __init__(self, folder: Path, layers: Layers) -> None:
+    def __init__(self, folder: Folder, layers: Layers) -> None:
         self._words = Words()
         self._records = Records(_TRUST, layers.neurons, "trust.parquet")
         self._layers: dict[str, dict[str, Trust]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import ctypes
 from typing import Any
 
 import faiss
@@ -11,6 +11,7 @@ import numpy as np
 from atlas.arrays import Floats
 from atlas.errors import FolderError
 from atlas.store.codes import Ids
+from atlas.store.held import Held
 
 
 class CodeIndex:
@@ -19,16 +20,15 @@ class CodeIndex:
     Raises `FolderError` where FAISS cannot read the file.
     """
 
-    def __init__(self, file: Path, probes: int | None = None) -> None:
-        size = file.stat().st_size
-        faiss.set_deserialization_vector_byte_limit(size)  # what a file says of itself is no reason to allocate it
-        faiss.set_deserialization_loop_limit(size)
+    def __init__(self, held: Held, probes: int | None = None) -> None:
+        faiss.set_deserialization_vector_byte_limit(held.size)  # what a file says of itself is no reason to allocate it
+        faiss.set_deserialization_loop_limit(held.size)
         try:
-            self._index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+            self._index: Any = _mapped(held)
         except (RuntimeError, MemoryError) as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise FolderError(
-                f"{file}: FAISS cannot read it ({reason}); copy the atlas again, or build it again"
+                f"{held.file}: FAISS cannot read it ({reason}); copy the atlas again, or build it again"
             ) from None
         self.exact = not hasattr(self._index, "nlist")
         self.count = int(self._index.ntotal)
@@ -90,3 +90,14 @@ class CodeIndex:
         offset = np.arange(len(ids)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         order = np.argsort(ids, kind="stable")
         return ids[order], which[order], offset[order]
+
+
+def _mapped(held: Held) -> Any:
+    """The index, its lists mapped into memory where they lie: FAISS maps from where the reader stands."""
+    reader: Any = faiss.FileIOReader(str(held.file))
+    if held.offset:
+        seek = ctypes.CDLL(None).fseeko
+        seek.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int)
+        if seek(int(reader.f), held.offset, 0):
+            raise RuntimeError(f"no place {held.offset}")
+    return faiss.read_index(reader, faiss.IO_FLAG_MMAP)

@@ -1,11 +1,12 @@
-"""A folder on a disk or in a bucket: put, get and list are all that an atlas needs of it.
+"""The one door to a folder: on a disk, packed into one file, or in a bucket. Put, get, list, and read where it lies.
 
-`put` is atomic: a reader sees the whole file or none. Locally that is a write beside the target, then a rename; an
-object store's put is atomic by itself.
+A packed file is a folder that can only be read, and so is what `hf://` names. `put` is atomic: a reader sees the whole
+file or none. Locally that is a write beside the target, then a rename; an object store's put is atomic by itself.
 """
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import os
@@ -15,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 from urllib.parse import parse_qsl
@@ -24,25 +25,35 @@ import pyarrow as pa
 from pyarrow import fs
 
 from atlas.errors import InputError, JobError
+from atlas.store import packed
+from atlas.store.held import Files, Handler, Held, Section, cache
+from atlas.store.remote import Remote
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PART = ".part"
 T = TypeVar("T")
 _CONNECT_SECONDS, _REQUEST_SECONDS, _ATTEMPTS = 10, 120, 5
+_READ_SECONDS = 4
+"""Of a request while somebody waits for it."""
+HUB = "hf://"
+PACKED = ".tar"
+"""How the name of a packed file ends."""
 _OPTIONS = {"endpoint_override", "scheme", "region"}
 
 
 def is_remote(location: str) -> bool:
-    """Whether `location` names a bucket rather than a local path."""
-    return location.startswith("s3://")
+    """Whether `location` names a bucket, or a repository of the Hugging Face Hub, rather than a local path."""
+    return location.startswith(("s3://", HUB))
 
 
-def filesystem(location: str) -> tuple[fs.FileSystem, str]:
+def filesystem(location: str, *, patient: bool = True) -> tuple[fs.FileSystem, str]:
     """The file system of `location`, and the path in it.
 
     `s3://` takes its endpoint from AWS_ENDPOINT_URL, its region from AWS_REGION, and its credentials where AWS's own
     tools do; `?endpoint_override=…&scheme=…&region=…` at the end wins.
     """
+    if location.startswith(HUB):
+        return _hub(os.getpid()), location.removeprefix(HUB).rstrip("/")
     if not is_remote(location):
         return fs.LocalFileSystem(), str(Path(location).absolute())
     path, query = location.removeprefix("s3://"), ""
@@ -56,7 +67,7 @@ def filesystem(location: str) -> tuple[fs.FileSystem, str]:
     region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is None:
         region = "us-east-1" if host else _region(path.partition("/")[0])
-    return _bucket_system(host, options.get("scheme") or scheme or "https", region, os.getpid()), path
+    return _bucket_system(host, options.get("scheme") or scheme or "https", region, os.getpid(), patient), path
 
 
 def inside(location: str, path: str) -> str:
@@ -75,17 +86,26 @@ def _region(bucket: str) -> str:
         return "us-east-1"
 
 
+@lru_cache(maxsize=1)
+def _hub(process: int) -> fs.FileSystem:
+    try:
+        from huggingface_hub import HfFileSystem
+    except ImportError:
+        raise InputError(f"{HUB}…: needs huggingface_hub; install it, or copy the atlas to a disk first") from None
+    return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem()))
+
+
 @lru_cache(maxsize=16)
-def _bucket_system(host: str, scheme: str, region: str, process: int) -> fs.FileSystem:
-    """One client a process: connections are kept and shared by threads."""
+def _bucket_system(host: str, scheme: str, region: str, process: int, patient: bool = True) -> fs.FileSystem:
+    """One client a process: connections are kept and shared by threads. `patient`: for work that nobody waits for."""
     return fs.S3FileSystem(
         region=region,
         endpoint_override=host or None,
         scheme=scheme,
         allow_delayed_open=True,  # one put for a small file, instead of an upload in parts
         connect_timeout=_CONNECT_SECONDS,
-        request_timeout=_REQUEST_SECONDS,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+        request_timeout=_REQUEST_SECONDS if patient else _READ_SECONDS,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS if patient else 1),
     )
 
 
@@ -118,6 +138,27 @@ class _Patient(io.RawIOBase):
         return self._tried(read)
 
 
+class _Passing(io.RawIOBase):
+    """A bucket's file, read once by large ranges that are not kept."""
+
+    def __init__(self, folder: Folder, path: str) -> None:
+        super().__init__()
+        self._far, (self._at, left, self._path) = folder._far, folder._remote_place(path)
+        self._begin, self._end = self._at, self._at + left
+
+    def tell(self) -> int:
+        return self._at - self._begin
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        body = self._far.range(self._path, self._at, min(len(into), self._end - self._at))
+        into[: len(body)] = body
+        self._at += len(body)
+        return len(body)
+
+
 class Folder:
     """Files under one location. Paths are relative, with `/`."""
 
@@ -125,16 +166,145 @@ class Folder:
         self.location = location
         self.remote = is_remote(location)
         self._fs, self._root = filesystem(location)
+        self._files = Files()
+        self._at = self._root  # where a packed file lies
+        self._packed = self._members() if self._root.endswith(PACKED) else None
+        if self._packed is not None:
+            self._fs, self._root = fs.PyFileSystem(Handler(self.sizes, self.held, location)), ""
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
         return (Folder, (self.location,))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Folder) and self.location == other.location
+
+    def __hash__(self) -> int:
+        return hash(self.location)
+
+    @property
+    def name(self) -> str:
+        """The last part of where it lies."""
+        return self._at.rstrip("/").rpartition("/")[2].removesuffix(PACKED)
+
+    # Reading where it lies: a sealed folder, which does not change
+
+    def _members(self) -> dict[str, tuple[int, int]] | None:
+        """Offset and size of each file of a packed one; null where there is no such file."""
+        if self.remote:
+            sizes = self._far.sizes()
+            if "" not in sizes:
+                return None
+            return packed.members(lambda o, n: self._far.range("", o, n), sizes[""], self.location, headers=False)
+        path = Path(self._at)
+        if not path.is_file():
+            return None
+        return packed.members(lambda o, n: self._files.read(path, o, n), path.stat().st_size, self.location)
+
+    @cached_property
+    def _far(self) -> Remote:
+        """The bucket, for somebody who waits."""
+        return Remote(filesystem(self.location, patient=False)[0], self._at, self.location)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file, by path, as they were when this was first asked."""
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        if self._packed is not None:
+            return {path: size for path, (_, size) in self._packed.items()}
+        if self.remote:
+            return self._far.sizes()
+        return {path: self.size(path) for path in self.names(recursive=True)}
+
+    def held(self, path: str) -> Held:
+        """Where a file's bytes lie on this machine; what is in a bucket is fetched first.
+
+        Raises `FileNotFoundError` for what is no plain file, `StoreError` where a bucket does not answer.
+        """
+        if self._packed is not None and not self.remote:
+            if path not in self._packed:
+                raise FileNotFoundError(f"{self.location}/{path}")
+            return Held(Path(self._at), *self._packed[path])
+        if not self.remote:
+            target = Path(self._path(path))
+            if target.is_symlink() or not target.is_file():
+                raise FileNotFoundError(f"{self.location}/{path}")
+            return Held(target, 0, target.stat().st_size)
+        offset, size, inside = self._remote_place(path)
+        name = f"{self.location}\0{path}"
+        return Held(cache(os.getpid()).whole(name, size, lambda s: self._far.fetch(inside, offset, size, s)), 0, size)
+
+    def _remote_place(self, path: str) -> tuple[int, int, str]:
+        """Offset and size of a file in a bucket, and the path of what it lies in."""
+        if path not in self._sizes:
+            raise FileNotFoundError(f"{self.location}/{path}")
+        if self._packed is not None:
+            return (*self._packed[path], "")
+        return 0, self._sizes[path], path
+
+    def range(self, path: str, offset: int, length: int) -> bytes:
+        """Bytes of a file; fewer where it ends: one `pread`, or one request of a bucket, whose answer is kept.
+
+        Raises `FileNotFoundError`, `OSError`, `StoreError`.
+        """
+        if not self.remote:
+            held = Held(Path(self._path(path)), 0, offset + length) if self._packed is None else self.held(path)
+            return self._files.read(held.file, held.offset + offset, max(0, min(length, held.size - offset)))
+        start, size, inside = self._remote_place(path)
+        return self._far.cached(inside, start + offset, max(0, min(length, size - offset)))
+
+    def input(self, path: str) -> Any:
+        """A file to seek and read, as pyarrow takes it, which the caller keeps. Raises as `held`."""
+        held = self.held(path)
+        if held.offset == 0 and self._packed is None:
+            return fs.LocalFileSystem().open_input_file(str(held.file))
+        return pa.PythonFile(Section(held), mode="r")
+
+    def sub(self, path: str) -> Folder:
+        """The folder of a part inside this one."""
+        if self._packed is None:
+            return Folder(inside(self.location, path))
+        below = copy.copy(self)
+        below.location = f"{self.location}/{path}"
+        below._packed = {p.removeprefix(f"{path}/"): v for p, v in self._packed.items() if p.startswith(f"{path}/")}
+        for name in ("_sizes", "reading"):
+            below.__dict__.pop(name, None)
+        below._fs = fs.PyFileSystem(Handler(below.sizes, below.held, below.location))
+        return below
+
+    def passing(self, path: str) -> Any:
+        """A file to read once, from begin to end: what is in a bucket is not kept."""
+        return self.input(path) if not self.remote else io.BufferedReader(_Passing(self, path), 8 << 20)
+
+    def is_link(self, path: str) -> bool:
+        """Whether a path is a symbolic link, which a sealed folder has not."""
+        return not self.remote and self._packed is None and Path(self._path(path)).is_symlink()
+
+    def plain_size(self, path: str) -> int | None:
+        """Bytes of a plain file; null where there is none, or a link."""
+        if self.remote or self._packed is not None:
+            return self._sizes.get(path)
+        target = Path(self._path(path))
+        return None if target.is_symlink() or not target.is_file() else target.stat().st_size
+
+    @cached_property
+    def reading(self) -> tuple[Any, str]:
+        """The file system, and the root in it, through which DuckDB reads tables where they are held."""
+        if self.remote and self._packed is None:
+            return fs.PyFileSystem(Handler(self.sizes, self.held, self.location)), ""
+        return self._fs, self._root
+
+    def release(self) -> None:
+        """Closes the files that `range` keeps open."""
+        self._files.close()
+
     def _path(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+        return f"{self._root}/{path}" if path and self._root else path or self._root
 
     def local(self, path: str) -> Path:
         """The path on this machine's disk. Raises `InputError` for a bucket."""
-        if self.remote:
+        if self.remote or self._packed is not None:
             raise InputError(f"{self.location}: expected a local folder; copy the atlas to a disk first")
         return Path(self._path(path))
 
@@ -174,7 +344,8 @@ class Folder:
     def open(self, path: str) -> Iterator[Any]:
         """A file to seek and read, as pyarrow opens it."""
         with self._fs.open_input_file(self._path(path)) as stream:
-            yield pa.PythonFile(_Patient(stream, self._tried), "r") if self.remote else stream
+            patient = self.remote and self._packed is None
+            yield pa.PythonFile(_Patient(stream, self._tried), "r") if patient else stream
 
     def put(self, path: str, body: bytes) -> None:
         """Writes a whole file at once: it is there whole, or not at all. Raises `JobError` when the disk is full."""
@@ -187,6 +358,8 @@ class Folder:
 
         Raises `JobError` when the disk is full.
         """
+        if self._packed is not None or self.location.startswith(HUB):
+            raise InputError(f"{self.location}: can only be read; copy the atlas to a disk or a bucket first")
         writing = self._remote_writing if self.remote else self._local_writing
         try:
             with writing(path) as stream:
@@ -231,7 +404,7 @@ class Folder:
 
     def _names(self, path: str, recursive: bool) -> list[str]:
         selector = fs.FileSelector(self._path(path), recursive=recursive, allow_not_found=True)
-        start = len(self._path(path)) + 1
+        start = len(self._path(path)) + 1 if self._path(path) else 0
         found = [i.path[start:] for i in self._fs.get_file_info(selector) if i.type == fs.FileType.File]
         return sorted(found, key=os.fsencode)
 

@@ -13,6 +13,8 @@ STATE = "state/fold"
 SAMPLE = "state/sample.safetensors"
 SCORES = "state/scores.safetensors"
 """Logits of all images, where these have lists of classes: what the average precision is made of."""
+BESIDE = ("pack.json", "README.md", "croissant.json")
+"""What a packed atlas has beside its files; outside the seal."""
 WORK = "work"
 """What a build that is not sealed yet keeps here; gone once the atlas is sealed."""
 PLAN = "work/plan.json"

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from atlas.errors import FolderError, SettingsError
 from atlas.store import layout, seal, stated
-from atlas.store.files import Folder, inside
+from atlas.store.files import Folder
 
 PARTS = "parts"
 ABOUT = "part.json"
@@ -51,9 +51,7 @@ class Part:
 
     def picture(self, value: Mapping[str, Any]) -> bytes:
         """The image file that a value of a picture column names."""
-        with self.folder.open(layout.pack_path(value["pack"])) as stream:
-            stream.seek(value["offset"])
-            return bytes(stream.read(value["length"]))
+        return self.folder.range(layout.pack_path(value["pack"]), value["offset"], value["length"])
 
 
 def named(part: str, as_name: str | None = None) -> str:
@@ -66,7 +64,7 @@ def named(part: str, as_name: str | None = None) -> str:
 
 def folder_of(base: Folder, name: str) -> Folder:
     """Where a part lies."""
-    return Folder(inside(base.location, f"{PARTS}/{name}"))
+    return base.sub(f"{PARTS}/{name}")
 
 
 def listed(base: Folder, digest: str) -> list[Part]:

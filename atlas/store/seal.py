@@ -21,10 +21,15 @@ _PATHS = ("source",)
 
 def sha256(folder: Folder, path: str) -> str:
     """SHA-256 of a file's bytes, read in bounded memory."""
-    hasher = hashlib.sha256()
     with folder.open(path) as stream:
-        while body := stream.read(CHUNK):
-            hasher.update(body)
+        return sha256_of(stream)
+
+
+def sha256_of(stream: Any) -> str:
+    """SHA-256 of what a stream still has, read in bounded memory."""
+    hasher = hashlib.sha256()
+    while body := stream.read(CHUNK):
+        hasher.update(body)
     return hasher.hexdigest()
 
 
@@ -44,7 +49,7 @@ def contents(folder: Folder) -> list[str]:
     """Files of the atlas: all but the sums, the work of the build, `atlas.json`, and parts, which have their own."""
     names = folder.names(recursive=True)
     apart = (f"{layout.WORK}/", "parts/")
-    return [n for n in names if not n.startswith(apart) and n not in (layout.SUMS, layout.ATLAS)]
+    return [n for n in names if not n.startswith(apart) and n not in (layout.SUMS, layout.ATLAS, *layout.BESIDE)]
 
 
 def digest_and_sums(folder: Folder) -> tuple[str, dict[str, str]]:

@@ -135,7 +135,7 @@ def test_threads_are_as_before_afterwards() -> None:
 def test_codes_come_back_out_of_the_index(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, 500)
     build(folder)
-    codes, opened = Codes(folder), CodeIndex(folder.local("codes.faiss"))
+    codes, opened = Codes(folder), CodeIndex(folder.held("codes.faiss"))
     assert opened.ids().tolist() == codes.ids().tolist()
     wanted = np.array([3, 77, 1001])
     assert np.abs(opened.take(wanted) - unit(codes.take(wanted))).max() < 1e-3

@@ -158,12 +158,13 @@ def test_gaps_among_image_numbers(tmp_path: Path, folder: Path) -> None:
     """Quarantined images leave holes anywhere; rows are found all the same."""
     from atlas.read.images import Images
     from atlas.read.pictures import Packs
+    from atlas.store.files import Folder
 
     table = pq.read_table(folder / "images.parquet")
     rng = np.random.default_rng(0)
     ids = np.sort(rng.choice(200, len(table), replace=False))
     pq.write_table(table.set_column(0, table.schema.field(0), [ids]), tmp_path / "images.parquet")
-    images = Images(tmp_path, Packs(tmp_path))
+    images = Images(Folder(str(tmp_path)), Packs(Folder(str(tmp_path))))
     assert images.rows_of(ids, "test").tolist() == list(range(len(ids)))
     for image in range(-2, 203):
         if image in ids:
