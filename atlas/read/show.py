@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import FolderError
+from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -93,7 +93,7 @@ def _kind(kind: str, trust: Mapping[str, tuple[float | None, int]]) -> str:
 def _shown(neuron: Neuron, rank: int, kind: str, caption: str) -> str:
     try:
         picture = neuron.picture("max", rank, kind)
-    except FolderError as error:  # a reason is shown in place of the picture
+    except AtlasError as error:  # a reason is shown in place of the picture
         return f"<small>{html.escape(str(error))}</small>"
     name = f"{neuron.row['layer']} {neuron.row['channel']}: {kind}, rank {rank}"
     return _figure(picture, name, caption if kind == "crop" else "")
