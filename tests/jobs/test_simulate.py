@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from bench import simulate
 from bench.simulate import Stage, Trouble, winners
 from jobs.schedule import ExhaustedError
 from jobs.stages.harvest import cut
@@ -43,3 +44,28 @@ def test_a_chunk_that_always_fails_ends_the_job() -> None:
 def test_the_harvest_is_cut_by_the_real_planning() -> None:
     chunks = list(cut(winners(1000, 50, 0), 1024))
     assert sum(len(chunk) for chunk in chunks) == 28 * 50
+
+
+def test_a_wave_takes_many_at_once_and_nothing_is_lost() -> None:
+    trouble = Trouble(0, 0, 1, 0, driver_lost=0, wave_every=100.0, wave_share=0.5)
+    result = Stage([30.0] * 600, 40, 3, trouble, random.Random(0)).run()
+    assert result.losses >= 40  # half of them, a few times
+    assert result.redone + result.doubled > 0
+    assert result.seconds > 600 * 30 / 40 * 1.2
+
+
+def test_a_bucket_costs_its_latency_and_each_refusal_a_pause() -> None:
+    """160 requests, eight at once: twenty rounds of 30 ms; a half of them again, after 0.1 s."""
+    trouble = Trouble(0, 0, 1, 0, driver_lost=0, latency=0.03)
+    assert trouble.waiting(160, random.Random(0)) == pytest.approx(0.6)
+    refusing = Trouble(0, 0, 1, 0, driver_lost=0, latency=0.03, refused=0.5)
+    assert refusing.waiting(160, random.Random(0)) == pytest.approx(0.6 + 80 / 8 * 0.13, rel=0.3)
+
+
+def test_the_whole_build_with_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--images", "4000", "--workers", "8", "--neurons", "300", "--with", "occlusion,attributes"]
+    assert simulate.main(words)
+    said = capsys.readouterr().out
+    for name in ("scan", "merge", "harvest", "sanity", "filters", "occlusion", "attributes"):
+        assert said.count(f"  {name}: ") == 2
+    assert said.count("the driver alone") == 2
