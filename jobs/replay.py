@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from atlas.explain import crops
 from atlas.harvest.positions import TOLERANCE
 from atlas.images import decode
 from atlas.images.manifest import read_images
+from atlas.network.gates import Gates
 from atlas.network.recorder import Recorder, flat_of
 from atlas.network.session import Session
 from atlas.store import layout
@@ -36,7 +38,8 @@ class Replay:
     examples: int
     response: float = 0.0
     outside: float = 0.0
-    """Change of the response when all that lies outside the field is replaced by noise: the field is right if none."""
+    """Change of the response when all that lies outside the field is noise, and gates say what they said: the field is
+    right if there is none."""
     moved: int = 0
     """Examples whose position is no longer the largest (or smallest) of the map."""
     crops: int = 0
@@ -125,25 +128,30 @@ class _Again:
         slot = example["image_id"] % session.batch_size
         response = example["response"]
         size = max(abs(response), 1e-3)
-        found = self._map(layer, example["channel"], pixels, slot)
+        gates = Gates([]) if layer.field.gated else nullcontext()
+        found = self._map(layer, example["channel"], pixels, slot, gates)
         at = int(flat_of(layer, example["y"], example["x"], found.shape[1]))
         here = float(found.flat[at])
         best = float(found.min() if example["side"] == "min" else found.max())
         result.response = max(result.response, abs(here - response) / size)
         result.moved += best != here
         box = layer.field.box(example["y"], example["x"])
-        if not layer.field.global_field:  # else nothing lies outside; a gate sees more than the box that is cut
-            noisy = self._map(layer, example["channel"], _noise_outside(pixels, box), slot)
+        if layer.field.gated or not layer.field.global_field:  # else nothing lies outside
+            again = gates.again() if isinstance(gates, Gates) else gates  # a gate sees more than the box that is cut
+            noisy = self._map(layer, example["channel"], _noise_outside(pixels, box), slot, again)
             result.outside = max(result.outside, abs(float(noisy.flat[at]) - here) / size)
         place = decode.place(image.width, image.height, session.preprocessing)
         shape = crops.picture_shape(layer.field, self.picture_size)
         result.crops += crops.encode(crops.cut(image, place.to_stored(box), shape, session.fill)) != crop
 
-    def _map(self, layer: Layer, channel: int, pixels: NDArray[np.uint8], slot: int) -> NDArray[np.float32]:
+    def _map(
+        self, layer: Layer, channel: int, pixels: NDArray[np.uint8], slot: int, gates: AbstractContextManager[Any]
+    ) -> NDArray[np.float32]:
         """The neuron's feature map (H, W)."""
         taken: list[Tensor] = []
         with (
-            torch.inference_mode(),
+            torch.no_grad(),
+            gates,
             Recorder(
                 self.session.module,
                 [layer],

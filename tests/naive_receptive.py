@@ -82,6 +82,36 @@ class _Linearised(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class _Detached(TorchFunctionMode):
+    """Factors that are one number a channel are 1, so that no gradient flows through them and nothing overflows; norms
+    over positions are the identity."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "").strip("_").removeprefix("i").removeprefix("r")
+        if name in ("group_norm", "instance_norm"):
+            return args[0] * 1.0
+        if name in ("mul", "multiply", "div", "truediv") and len(args) > 1 and all(isinstance(a, Tensor) for a in args):
+            args = tuple(torch.ones_like(a) if _one_a_channel(a, b) else a for a, b in (args, args[::-1]))
+        return func(*args, **(kwargs or {}))
+
+
+def _one_a_channel(a: Tensor, b: Tensor) -> bool:
+    """Whether `a` is one number at all positions of the map `b` (N, C, H, W) or (N, H, W, C)."""
+    if a.dim() != 4 or b.dim() != 4:
+        return False
+    spread = [a.shape[d] == 1 or a.stride(d) == 0 for d in range(4)]
+    return (spread[2] and spread[3] and b.shape[2:].numel() > 1) or (
+        spread[1] and spread[2] and b.shape[1:3].numel() > 1
+    )
+
+
+@contextmanager
+def detached_gates() -> Iterator[None]:
+    """While it lasts no gradient flows through a gate."""
+    with _Detached():
+        yield
+
+
 def _sum_pool(
     x: Tensor, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil: bool = False, **more: Any
 ) -> Tensor:

@@ -8,7 +8,8 @@ data's mean colour, and the response at the same position is asked for again:
 
 with r the response and r₀ the neuron's reference: 0 where a rectifier follows, else its median response (DeYoung et al.
 2020 have the two names). Beside them the same for the same mask shifted
-cyclically by a seeded offset: what any mask of that size and shape would give. Not clipped. Deviation from Petsiuk et
+cyclically by a seeded offset: what any mask of that size and shape would give. Not clipped. What lies outside the field
+stays as it is: only the gate of a gated layer sees it, and its picture shows the field alone. Deviation from Petsiuk et
 al.: one share of the pixels instead of the area under the curve over all, and the mean colour instead of a blur.
 """
 
@@ -154,13 +155,16 @@ def _answers(
 def _variants(
     group: Sequence[tuple[Marked, Crop]], height: int, width: int, seed: int
 ) -> Iterator[tuple[int, str, Mask]]:
-    """Row, kind, and the pixels (h, w) of the crop that stay; the others take the mean colour, 0 once normalised."""
+    """Row, kind, and the pixels (h, w) of the crop that stay; the others take the mean colour, 0 once normalised.
+
+    All outside the field stay.
+    """
     for row, (marked, crop) in enumerate(group):
         _, _, rows, columns = crop.inside(height, width)
         for kind, mask in marked.masks.items():
             for each in (mask, shifted(mask, seed, marked.token)):
                 for inside in (each, ~each):
-                    stay = np.zeros((crop.height, crop.width), np.bool_)
+                    stay = np.ones((crop.height, crop.width), np.bool_)
                     stay[rows, columns] = inside
                     yield row, kind, stay
 

@@ -112,7 +112,7 @@ def _product(c: Context) -> Seen:
 
 
 _SPREADING = ("expand", "repeat", "upsample_nearest2d", "upsample_bilinear2d")
-_THROUGH = ("sigmoid", "hardsigmoid", "tanh", "relu", "clone", "mul", "add", "softmax", "_to_copy")
+THROUGH = ("sigmoid", "hardsigmoid", "tanh", "relu", "clone", "mul", "add", "softmax", "_to_copy")
 
 
 def _uniform(graph: Graph, value: int, dims: Sequence[int]) -> bool:
@@ -122,7 +122,7 @@ def _uniform(graph: Graph, value: int, dims: Sequence[int]) -> bool:
         return True
     node = graph.producer(value)
     op = "" if node is None else node.op.removeprefix("aten.").removesuffix("_")
-    if node is None or op not in (*_SPREADING, *_THROUGH) or not node.inputs:
+    if node is None or op not in (*_SPREADING, *THROUGH) or not node.inputs:
         return False
     return all(_uniform(graph, each, dims) for each in node.inputs)
 

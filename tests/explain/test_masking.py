@@ -30,18 +30,21 @@ def plain(pixels: NDArray[np.float64]) -> Tensor:
 
 
 class Net(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, gated: bool = False) -> None:
         super().__init__()
         torch.manual_seed(0)
+        self.gated = gated
         self.a = nn.Conv2d(3, 6, 5, 2, padding=2)
         self.b = nn.Conv2d(6, 8, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.b(F.max_pool2d(F.relu(self.a(x)), 2))).mean((2, 3))
+        x = F.max_pool2d(F.relu(self.a(x)), 2)
+        x = x * torch.sigmoid(3 * x.mean((2, 3), keepdim=True)) if self.gated else x
+        return F.relu(self.b(x)).mean((2, 3))
 
 
-def case(count: int = 12) -> tuple[nn.Module, Layer, Images, list[Example]]:
-    net = Net().eval().requires_grad_(False).double()
+def case(count: int = 12, gated: bool = False) -> tuple[nn.Module, Layer, Images, list[Example]]:
+    net = Net(gated).eval().requires_grad_(False).double()
     layer = find_layers(net, 30, 26)[1]
     images = Images(np.random.default_rng(0).normal(size=(2, 30, 26, 3)), plain)
     rng = np.random.default_rng(1)
@@ -91,9 +94,10 @@ def _slow(
     return (r - r0) * example.sign > 0, values
 
 
-@pytest.mark.parametrize("batch_size", [4, 16])
-def test_against_a_slow_version_on_whole_images(batch_size: int) -> None:
-    net, layer, images, examples = case()
+@pytest.mark.parametrize(("batch_size", "gated"), [(4, False), (16, False), (4, True)])
+def test_against_a_slow_version_on_whole_images(batch_size: int, gated: bool) -> None:
+    net, layer, images, examples = case(gated=gated)
+    assert layer.field.gated == gated
     found = geometry(layer, 30, 26)
     marked: dict[int, Marked] = {}
     for p in project_examples(net, layer, found, images, examples, KINDS, 4):
