@@ -123,7 +123,7 @@ class Layer:
     a forward pass, counted from 1. `channel_axis` is where the channels lie in the output tensor (1, or the last of
     channels-last maps and tokens). Shapes are those of one image at the settings' crop. `tokens`: the output is
     (N, T, C), of which `prefix_tokens` (class, registers) are no patches, and the others lie on the grid `height` ×
-    `width`; `layout` says how to find them. `normalised`: the batch norm that is fused, by its module's name.
+    `width`; `layout` says how to find them. `normalised`: the batch norm that is fused, by its module or its scale.
     `function`: 0, or the number in a forward pass of the watched function call (`atlas.network.functions`) whose
     result is recorded, where it is no module's output. `why`: why its field is the whole input, else None.
     """

@@ -1,6 +1,9 @@
 """Every family of networks: what is listed, what has an exact field, and whether a response is found again.
 
-    python -m bench.zoo [--quick] [NAME …]      writes docs/networks.md, or, with names or --quick, prints
+    python -m bench.zoo [--quick | NAME …]      writes docs/networks.md, or, with names or --quick, prints
+
+Each network is looked at by a process of its own. What is found is kept in `.zoo.jsonl`, so that the command goes on
+where it was stopped; rows of another state of the code are made anew.
 
 A small variant of each family, with random weights. Two images of noise are run as the scan runs them; then, for some
 layers, one response each is found again as the harvest and the pictures do, by position, and the difference taken.
@@ -8,13 +11,18 @@ layers, one response each is found again as the harvest and the pictures do, by 
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import json
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +39,10 @@ from atlas.network.recorder import Recorder, positions_of
 from atlas.network.sources.of_torchvision import import_torchvision
 from atlas.types import Layer
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "networks.md"
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT, STORE = ROOT / "docs" / "networks.md", ROOT / ".zoo.jsonl"
+LIMIT = 240
+"""Seconds for one network."""
 AGAIN = 4
 """Layers of a network whose responses are found again."""
 LARGE = 60_000_000
@@ -192,33 +203,92 @@ alone. *s*: seconds for all of it, on a busy machine of two cores.
 """
 
 
-def main() -> bool:
-    """True where every network was listed and every response found again."""
+def state() -> str:
+    """What a row depends on: the code that finds layers and runs them, and the versions of what they are found in."""
+    sha = hashlib.sha256()
+    for path in sorted((ROOT / "atlas" / "network").rglob("*.py")):
+        sha.update(path.read_bytes())
+    for name in ("torch", "torchvision", "timm"):
+        sha.update(importlib.metadata.version(name).encode())
+    return sha.hexdigest()[:12]
+
+
+def one(name: str) -> None:
+    """Looks at one network and prints its row as JSON."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    asked = sys.argv[1:]
-    quick = "--quick" in asked
-    chosen = list(QUICK) if quick else [a for a in asked if not a.startswith("-")] or list(names())
-    lines, sound, there, listed = [], True, 0, 0
-    for name in chosen:
-        try:
-            row = look(name)
-        except (NetworkError, RuntimeError) as error:
-            sound = False
-            print(f"{name}: {type(error).__name__}: {error}", flush=True)
-            lines.append(f"| {name} | | stopped: {str(error).splitlines()[0][:200]} | | | | | | | | |")
-            continue
-        lines.append(line(row))
-        there, listed = there + row.there - len(row.left_out), listed + row.listed
-        sound = sound and row.listed == row.there - len(row.left_out) and (row.difference or 0) <= 1e-3
-        print(lines[-1], flush=True)
-    summary = f"{len(chosen)} networks; {listed:,} of {there:,} layers that depend on the image are listed."
-    print(summary)
-    if not asked:
-        DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text("\n".join([ABOUT + summary + "\n", HEAD, *lines, ""]))
-    return sound
+    try:
+        said = asdict(look(name))
+    except (NetworkError, RuntimeError, NotImplementedError) as error:
+        said = {"name": name, "stopped": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+    print(json.dumps(said))
+
+
+def apart(name: str) -> dict[str, Any]:
+    """The row of a network, made by a process of its own: its memory is free again, whatever happens to it."""
+    command = [sys.executable, "-m", "bench.zoo", "--one", name]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        return {"name": name, "stopped": f"not done after {LIMIT} s"}
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+        return {"name": name, "stopped": last[:200]}
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def stored(store: Path) -> dict[str, dict[str, Any]]:
+    """Rows by name, of this state of the code; the last of a name counts."""
+    lines = store.read_text().splitlines() if store.exists() else []
+    return {row["name"]: row for row in map(json.loads, lines) if row["state"] == state()}
+
+
+def written(rows: dict[str, dict[str, Any]]) -> str:
+    """The document."""
+    every = list(names())
+    found = [rows[name] for name in every if name in rows]
+    done = [Row(**{k: v for k, v in row.items() if k != "state"}) for row in found if "stopped" not in row]
+    there, listed = sum(row.there - len(row.left_out) for row in done), sum(row.listed for row in done)
+    summary = (
+        f"{len(found)} of {len(every)} networks; {listed:,} of {there:,} layers that depend on "
+        f"the image are listed; {len(found) - len(done)} networks stopped."
+    )
+    missing = [name for name in every if name not in rows]
+    if missing:
+        summary += f" Not run: {', '.join(missing)}; the same command goes on with them."
+    lines = {row.name: line(row) for row in done}
+    stopped = {row["name"]: row["stopped"] for row in found if "stopped" in row}
+    lines |= {name: f"| {name} | | stopped: {why} | | | | | | | | |" for name, why in stopped.items()}
+    return "\n".join([ABOUT + summary + "\n", HEAD, *(lines[row["name"]] for row in found), ""])
+
+
+def sound(row: dict[str, Any]) -> bool:
+    """Whether every layer that depends on the image was listed, and every response found again."""
+    if "stopped" in row:
+        return False
+    return row["listed"] == row["there"] - len(row["left_out"]) and (row["difference"] or 0) <= 1e-3
+
+
+def main(asked: Sequence[str]) -> bool:
+    """True where every network that was looked at is sound."""
+    if asked[:1] == ["--one"]:
+        one(asked[1])
+        return True
+    if asked:
+        given = [apart(name) for name in (QUICK if asked == ["--quick"] else asked)]
+        print(*(json.dumps(row) for row in given), sep="\n")
+        return all(map(sound, given))
+    rows = stored(STORE)
+    with STORE.open("a") as stream:
+        for name in names():
+            if name not in rows:
+                rows[name] = apart(name)
+                print(json.dumps({**rows[name], "state": state()}), file=stream, flush=True)
+                print(f"{name}: {rows[name].get('stopped', 'done')}", flush=True)
+                DOCUMENT.write_text(written(rows))
+    DOCUMENT.write_text(written(rows))
+    return all(map(sound, rows.values()))
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main() else 1)
+    sys.exit(0 if main(sys.argv[1:]) else 1)

@@ -33,8 +33,7 @@ from atlas.arrays import Flags
 from atlas.explain import draw, kernels
 from atlas.explain.crops import picture_shape
 from atlas.network.candidates import find_candidates
-from atlas.network.graph import Graph, Node, trace
-from atlas.network.layers import example
+from atlas.network.graph import Graph, Node
 from atlas.network.norms import BATCH_NORMS
 from atlas.store.pictures import PackWriter, Picture, missing
 from atlas.tables.network import FILTERS
@@ -61,20 +60,12 @@ class Filters:
 
 
 def filter_rows(
-    module: nn.Module,
-    layers: Sequence[Layer],
-    pack: PackWriter,
-    longest: int,
-    crop: int,
-    channels: int = 3,
-    asked: Flags | None = None,
+    graph: Graph, layers: Sequence[Layer], pack: PackWriter, longest: int, asked: Flags | None = None
 ) -> pa.Table:
     """The rows of the table `filters`; their pictures go into `pack`, `longest` pixels on the longer side.
 
-    `crop`: side of the network's input, of `channels`. `asked`: which neurons, of one layer; None for all. The network
-    is left as it was.
+    `graph`: of the network, on its input. `asked`: which neurons, of one layer; None for all.
     """
-    graph = trace(module, example(module, crop, crop, channels))
     rows: list[dict[str, object]] = []
     first: set[str] = set()
     for layer, filters in find_filters(graph, layers):

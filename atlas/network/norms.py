@@ -38,7 +38,7 @@ class Hook(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """A batch norm: the value that it gives, where that is recorded, and the name of its module."""
+    """A batch norm: the value that it gives, where that is recorded, and its name: its module's, where it is one."""
 
     value: int
     hook: Hook
@@ -63,13 +63,24 @@ def norm_after(graph: Graph, own: int) -> Norm | None:
     """The batch norm that alone reads a convolution's output: its output, before any activation that it applies."""
     consumers = graph.consumers(own)
     held = _holder(graph, consumers) if consumers else None
-    if held is None:
-        return None  # also a function call in a larger module: whose it is, is not said
+    name = _function(graph, own, consumers) if held is None else str(held)
+    if name is None:
+        return None
     value = _value_after(graph, own, consumers)
     hook = None if value is None else hook_of(graph, value)
     if value is None or hook is None:
         return None
-    return Norm(value, hook, str(held))
+    return Norm(value, hook, name)
+
+
+def _function(graph: Graph, own: int, consumers: list[Node]) -> str | None:
+    """The name of a batch norm that is called as a function: that of its scale, or of the module it is called in."""
+    if len(consumers) != 1 or consumers[0].op not in BATCH_NORMS or consumers[0].inputs[0] != own:
+        return None
+    scale = consumers[0].args[1]
+    named = graph.parameters.get(scale.value, "") if isinstance(scale, Ref) else ""
+    name = named.removesuffix("weight").rstrip("._") or named
+    return name or f"batch_norm in {consumers[0].where}"
 
 
 def _value_after(graph: Graph, own: int, consumers: list[Node]) -> int | None:

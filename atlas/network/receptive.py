@@ -1,12 +1,14 @@
 """Receptive fields: what every value of a graph sees of the input, and the field of a layer.
 
-The rules are in `operations`, the arithmetic in `geometry`. Behind a flatten, a global or an adaptive pool, attention,
-or an operation that cannot be followed, a value sees the whole input: that is always true, and the reason is kept.
+The rules are in `operations` and `rearranging`, the arithmetic in `geometry`. Behind a flatten, a global or an adaptive
+pool, attention, or an operation that cannot be followed, a value sees the whole input: that is always true, and the
+reason is kept.
 """
 
 from __future__ import annotations
 
 from atlas.network import geometry
+from atlas.network import rearranging as rearranging  # its rules are registered as it is loaded
 from atlas.network.geometry import Maps, RefusalError, Seen, Whole
 from atlas.network.graph import PARTIAL_WRITE, Graph, Node
 from atlas.network.operations import CONSTANT, RULES, Context, pointwise

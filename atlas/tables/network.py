@@ -34,7 +34,12 @@ LAYERS = Table(
         column("global_field", pa.bool_(), "every position can see the whole input"),
         column("gated", pa.bool_(), "only a gate sees the whole input: field_* is the box of the local paths"),
         column("rectified", pa.bool_(), "a rectifier follows"),
-        column("normalised", pa.string(), "module of the batch norm that is fused; null where none is", null=True),
+        column(
+            "normalised",
+            pa.string(),
+            "batch norm that is fused, by its module or scale; null without one",
+            null=True,
+        ),
         column("axis", AXIS, "medians over its neurons, and over as many random directions of the layer", null=True),
     ),
     key=("layer",),

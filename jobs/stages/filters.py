@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from atlas.explain.filters import filter_rows
+from atlas.network.graph import Graph, trace
+from atlas.network.layers import example
 from atlas.store import parquet
 from jobs.job import Chunk, Job
 
@@ -22,11 +24,17 @@ def chunks(job: Job) -> Sequence[Chunk]:
 def work(worker: Work, chunk: int, given: int) -> None:
     """Draws the filters of one layer."""
     session = worker.session
+    graph = worker.keep("graph", lambda: _graph(worker))
     with worker.result("filters", chunk) as result:
         result.rows["filters"] = filter_rows(
-            session.module, [session.layers[given]], result.pack, worker.plan.settings.picture_size,
-            session.preprocessing.crop, session.preprocessing.channels, worker.plan.asked_of(given),
-        )  # fmt: skip
+            graph, [session.layers[given]], result.pack, worker.plan.settings.picture_size, worker.plan.asked_of(given)
+        )
+
+
+def _graph(worker: Work) -> Graph:
+    """The network's graph on its input; the network is left as it was."""
+    module, p = worker.session.module, worker.session.preprocessing
+    return trace(module, example(module, p.crop, p.crop, p.channels))
 
 
 def finish(job: Job) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from atlas.explain.filters import LONGEST, Filters, filter_rows, find_filters
 from atlas.network.graph import trace
-from atlas.network.layers import find_layers
+from atlas.network.layers import example, find_layers
 from atlas.network.load import import_torchvision
 from atlas.store.pictures import PackWriter
 from atlas.tables.network import FILTERS
@@ -144,7 +144,7 @@ def test_rows_and_pictures() -> None:
     hooks = [len(m._forward_hooks) for m in net.modules()]
     body = io.BytesIO()
     pack = PackWriter(body, "filters.tar")
-    table = filter_rows(net, layers, pack, 64, 64)
+    table = filter_rows(trace(net, example(net, 64, 64)), layers, pack, 64)
     pack.close()
     assert table.schema.equals(FILTERS.columns)
     assert [len(m._forward_hooks) for m in net.modules()] == hooks

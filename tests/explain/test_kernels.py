@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from atlas.explain import draw, kernels
 from atlas.explain.filters import KERNEL, filter_rows
 from atlas.network.graph import trace
-from atlas.network.layers import find_layers
+from atlas.network.layers import example, find_layers
 from atlas.store.pictures import PackWriter
 
 BLUE = list(kernels.LINE)
@@ -102,7 +102,7 @@ def test_whose_kernels() -> None:
     assert found["2"].shape == (6, 2, 3, 3)
     np.testing.assert_allclose(found["2"], (weight * factor.view(-1, 1, 1, 1)).numpy(), rtol=1e-12)
     stream = io.BytesIO()
-    rows = filter_rows(net, layers, PackWriter(stream, "filters.tar"), 64, 12).to_pylist()
+    rows = filter_rows(trace(net, example(net, 12, 12)), layers, PackWriter(stream, "filters.tar"), 64).to_pylist()
     of_kind = [(r["layer"], r["channel"], r["picture"]["why"]) for r in rows if r["kind"] == KERNEL]
     assert of_kind == [*(("2", c, None) for c in range(5)), ("2", 5, "the filter is 0 everywhere")] + [
         ("5", c, None) for c in range(5)

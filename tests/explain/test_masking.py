@@ -98,9 +98,10 @@ def _slow(
 def test_against_a_slow_version_on_whole_images(batch_size: int, gated: bool) -> None:
     net, layer, images, examples = case(gated=gated)
     assert layer.field.gated == gated
+    kinds = ["gradient"] if gated else KINDS  # a sigmoid has no rule
     found = geometry(layer, 30, 26)
     marked: dict[int, Marked] = {}
-    for p in project_examples(net, layer, found, images, examples, KINDS, 4):
+    for p in project_examples(net, layer, found, images, examples, kinds, 4):
         marked[p.index] = mark(p, examples[p.index], REFERENCE, 30, 26, f"t{p.index}")
     order = [marked[i] for i in range(len(examples))]
     got = masking.test(net, layer, found, images, order, batch_size, seed=7)
@@ -115,7 +116,7 @@ def test_against_a_slow_version_on_whole_images(batch_size: int, gated: bool) ->
             if values is not None:
                 assert [values[name] for name in masking.MEASURES] == pytest.approx(expected, abs=1e-5)
                 beyond += 1
-    assert beyond >= 10
+    assert beyond >= (3 if gated else 10)
 
 
 def test_a_neuron_that_answers_to_one_pixel() -> None:

@@ -246,15 +246,24 @@ def test_a_batch_norm_that_is_not_the_sole_consumer_is_not_fused() -> None:
     assert (found.module, found.rectified) == ("conv", False)
 
 
-def test_a_functional_batch_norm_leaves_the_convolutions_own_output() -> None:
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_batch_norm_that_is_called_as_a_function_is_fused(scaled: bool) -> None:
     def body(m: Any, x: Tensor) -> Tensor:
-        return F.relu(F.batch_norm(m.conv(x), m.mean, m.var))
+        return F.relu(F.batch_norm(m.conv(x), m.mean, m.var, m.norm_weight if scaled else None))
 
-    net = Small(body, conv=conv())
-    net.register_buffer("mean", torch.zeros(3))
-    net.register_buffer("var", torch.ones(3))
-    found = find_layers(net, 8, 8)[0]
-    assert (found.module, found.rectified) == ("conv", False)
+    net = Small(body, conv=conv()).eval()
+    net.register_buffer("mean", torch.tensor([0.1, 0.2, 0.3]))
+    net.register_buffer("var", torch.tensor([1.0, 2.0, 3.0]))
+    net.norm_weight = nn.Parameter(torch.tensor([1.0, -1.0, 2.0]))
+    layer = find_layers(net, 8, 8)[0]
+    assert (layer.name, layer.rectified) == ("conv", True)
+    assert layer.normalised == ("norm" if scaled else "batch_norm in the network itself")
+    taken: list[Tensor] = []
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad(), Recorder(net, [layer], lambda _, maps: taken.append(maps.clone())) as recorder:
+        recorder.run(x)
+        want = F.batch_norm(net.conv(x), net.mean, net.var, net.norm_weight if scaled else None)
+    assert torch.equal(taken[0], want)
 
 
 def test_a_convolution_inside_of_a_wrapper_with_its_norm() -> None:
