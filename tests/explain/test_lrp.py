@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from atlas.explain.lrp import EPSILON, Relevances, draw
 from atlas.network.layers import find_layers
+from atlas.network.load import import_torchvision
 from tests.explain import naive_lrp as naive
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -301,6 +303,23 @@ def test_relevance_adds_up_to_the_response(sign: int) -> None:
         assert float(got[0].sum()) == pytest.approx(sign * value, rel=1e-6, abs=1e-9)
         tiny = library(net, x, channel, epsilon=1e-12, sign=sign)[1]
         assert float(tiny[0].sum()) == pytest.approx(sign * value, rel=1e-6, abs=1e-6)
+
+
+def test_with_attention_relevance_is_lost_as_the_readme_says() -> None:
+    """AttnLRP's softmax rule and its divisors do not conserve: measured without biases, where all else does."""
+    import_torchvision()
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    net = timm.create_model("vit_tiny_patch16_224", num_classes=6, img_size=64).double().eval().requires_grad_(False)
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias") or name in ("cls_token", "pos_embed"):
+            parameter.zero_()
+    lost = []
+    for channel in range(6):
+        value, got = library(net, x, channel, epsilon=1e-12)
+        lost.append(abs(float(got.sum()) - value) / abs(value))
+    assert 0.2 < float(np.median(lost)) < 0.9  # about a half
 
 
 def test_nothing_remains_on_the_network_and_no_mode() -> None:
