@@ -27,6 +27,7 @@ FORBIDDEN = {
     "atlas/harvest": (*HARD, "atlas.read"),
     "atlas/read": (*HARD, "torch", "atlas.images", "atlas.network", "atlas.scan", "atlas.explain", "atlas.harvest"),
     "atlas/visualize": (*HARD, "atlas.scan", "atlas.harvest", "atlas.read"),
+    "atlas/adversarial": (*HARD, "atlas.scan", "atlas.harvest", "atlas.read"),
     "atlas/invert": (*HARD, "atlas.scan", "atlas.harvest", "atlas.read"),
     "atlas": (*HARD, "starlette"),
     "api": (

@@ -30,10 +30,10 @@ from api.views import (
     search,
     words,
 )  # fmt: skip
+from api.views.sections import adversarial, inversions, visualizations
 from api.views.sections import attributes as attributed
 from api.views.sections import compare as compared
 from api.views.sections import connections as connected
-from api.views.sections import inversions, visualizations
 from api.views.sections import localization as localized
 from api.views.sections import words as of_words
 from api.views.view import Section, View
@@ -88,6 +88,7 @@ SECTIONS: tuple[Section, ...] = (
     visualizations.NEURON,
     visualizations.CLASS,
     inversions.IMAGE,
+    adversarial.IMAGE,
     inversions.ATLAS,
 )
 """In the order in which pages show them."""

@@ -9,6 +9,26 @@ spots();
 liveForms();
 classNames();
 results();
+sliders();
+
+/** A list with data-slider shows one of its items, chosen by a slider before it; its words are the item's own. */
+function sliders() {
+  for (const list of document.querySelectorAll("[data-slider]")) {
+    const items = [...list.children];
+    if (items.length < 2) continue;
+    const label = document.createElement("label"), range = document.createElement("input");
+    label.className = "small quiet";
+    range.type = "range"; range.min = "0"; range.max = String(items.length - 1); range.step = "1"; range.value = "0";
+    label.append(`${list.dataset.slider} `, range);
+    list.before(label);
+    const show = () => {
+      items.forEach((item, number) => { item.hidden = number !== Number(range.value); });
+      range.setAttribute("aria-valuetext", items[Number(range.value)].innerText.trim());
+    };
+    range.addEventListener("input", show);
+    show();
+  }
+}
 
 /** Arrow keys follow the links that carry data-key; / goes to the search field. */
 function keys() {

@@ -6,6 +6,7 @@ To add a table, write it down in the file of its family (or in a file of its own
 from __future__ import annotations
 
 from atlas.tables import (
+    adversarial,
     attributes,
     codes,
     compare,
@@ -53,6 +54,9 @@ TABLES: tuple[Table, ...] = (
     visualizations.VISUALIZATIONS,
     visualizations.SENSITIVITY,
     inversions.INVERSIONS,
+    adversarial.ADVERSARIAL,
+    adversarial.MARGINS,
+    adversarial.CARRIERS,
     compare.MATCHES,
     compare.LAYERS_CKA,
     compare.FLIPS,

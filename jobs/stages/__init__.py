@@ -110,6 +110,10 @@ STAGES: tuple[Stage, ...] = (
         part=True, needs=("network", "images"), options="atlas.invert.settings:InversionSettings",
     ),
     Stage(
+        "adversarial", "what fools the network, and how little it needs", "jobs.stages.adversarial", "pictures",
+        part=True, needs=("network", "images", "classes"), options="atlas.adversarial.settings:AdversarialSettings",
+    ),
+    Stage(
         "compare", "this atlas beside another one, or a table of answers, over shared images", "jobs.stages.compare",
         "steps", part=True, options="atlas.compare.settings:CompareSettings", several=True,
     ),
