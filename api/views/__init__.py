@@ -87,6 +87,7 @@ SECTIONS: tuple[Section, ...] = (
     localized.ATLAS,
     visualizations.NEURON,
     visualizations.CLASS,
+    visualizations.LAYER,
     inversions.IMAGE,
     adversarial.IMAGE,
     inversions.ATLAS,

@@ -114,3 +114,12 @@ def test_a_class_shows_score_against_probability(client: httpx.Client) -> None:
     assert "another network" in page
     assert "not classified as it" in page
     assert "visualizations" not in get(client, f"{A}/classes/1")["sections"]
+
+
+def test_a_layer_has_a_wall_of_them(client: httpx.Client) -> None:
+    said = get(client, f"{A}/layers/conv1")["sections"]["visualizations"]
+    assert [(v["channel"], v["attained"]) for v in said["items"]] == [(0, 2.0), (1, None)]
+    assert said["attained"] == 2.0
+    page = client.get("/plain/layers/conv1").text
+    assert said["items"][0]["picture"]["url"] in page
+    assert "nothing in the input changes its response" in page

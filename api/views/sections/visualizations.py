@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Annotated, Any
 
+import pyarrow.compute as pc
 from typing_extensions import TypedDict
 
 from api.http.described import closed, doc
@@ -44,6 +46,24 @@ class Visualizations(TypedDict):
     items: Annotated[list[Visualization], doc("what drives it most, then least", [])]
 
 
+@closed
+class Shown(TypedDict):
+    """The first picture of a neuron, made to drive it most."""
+
+    channel: Annotated[int, doc("feature map, or unit of a linear layer", 7)]
+    attained: Annotated[float | None, doc("response over the largest of the data's own images", 2.4)]
+    picture: Annotated[Picture, doc("the picture, at canvas size")]
+    page: Annotated[str, doc("page of the neuron", "/digits/neurons/conv1/7")]
+
+
+@closed
+class Wall(TypedDict):
+    """A layer's optimised pictures, one a neuron."""
+
+    items: Annotated[list[Shown], doc("by channel", [])]
+    attained: Annotated[float | None, doc("median over the layer's neurons", 2.1)]
+
+
 _NAMES = [name for name in Visualization.__annotations__ if name != "picture"]
 
 
@@ -73,6 +93,22 @@ def _of_class(say: Speaker, at: Mapping[str, Any]) -> Visualizations | None:
     return _said(say, [row for row in rows if row["target"] == "class"])
 
 
+def _of_layer(say: Speaker, at: Mapping[str, Any]) -> Wall | None:
+    """Of each neuron the first repeat of the first method, by name."""
+    table = say.table(TABLE)
+    mine = table.filter((pc.field("layer") == at["layer"]) & (pc.field("target") == "neuron") & (pc.field("sign") == 1))
+    first: dict[int, Mapping[str, Any]] = {}
+    for row in sorted(mine.to_pylist(), key=lambda row: (row["channel"], row["method"], row["repeat"])):
+        first.setdefault(row["channel"], row)
+    items: list[Shown] = [
+        {"channel": channel, "attained": row["attained"], "picture": say.cell(row["picture"], row["part"]),
+         "page": say.urls.neuron(at["layer"], channel)[1]}
+        for channel, row in first.items()
+    ]  # fmt: skip
+    shares = [item["attained"] for item in items if item["attained"] is not None]
+    return {"items": items, "attained": median(shares) if shares else None} if items else None
+
+
 NEURON = Section(
     "visualizations", "neuron", "Made to drive it", Visualizations, _of_neuron, "sections/visualizations.html",
     part=TABLE, table=TABLE,
@@ -86,3 +122,7 @@ CLASS = Section(
     "sections/class_visualizations.html",
     part=TABLE,
 )
+LAYER = Section(
+    "visualizations", "layer", "Made to drive its neurons", Wall, _of_layer, "sections/layer_visualizations.html",
+    part=TABLE,
+)  # fmt: skip
