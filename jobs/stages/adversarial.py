@@ -154,7 +154,8 @@ def _responses(worker: Work, pixels: Sequence[library.Pixels]) -> Doubles:
 
 def finish(job: Job) -> None:
     """Writes the tables, and the figures of the part."""
-    written, sums = [ADVERSARIAL.columns.empty_table()], {}
+    written = [ADVERSARIAL.columns.empty_table()]
+    sums: dict[str, tuple[int, Any]] = {}
     for number in range(job.count[NAME]):
         part = results.read(job.folder, NAME, number)
         written.append(part[NAME])
@@ -243,4 +244,4 @@ def _beyond(worker: Work, row: dict[str, Any], picture: library.Pixels) -> float
     original = inputs_of(worker, [row["image_id"]])[row["image_id"]]
     away = (picture.astype(float) - original) / 255
     size = float(np.linalg.norm(away)) if row["attack"] == "l2" else float(np.abs(away).max())
-    return max(0.0, size - row["epsilon"])
+    return max(0.0, size - float(row["epsilon"]))
