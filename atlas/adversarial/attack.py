@@ -102,7 +102,7 @@ def fitted(direction: Tensor, images: Tensor, radii: Tensor) -> Tensor:
 def norms(pixels: Tensor, images: Tensor) -> Tensor:
     """Euclidean norms (N,) of differences, of values 0 to 1."""
     away = ((pixels - images) / 255).double().flatten(1)
-    return torch.linalg.vector_norm(away, dim=1).to(pixels.dtype)
+    return away.square().sum(1).sqrt().to(pixels.dtype)
 
 
 def l2(score: Score, goal: Goal, images: Tensor, radii: Tensor, steps: int) -> Best:
