@@ -19,6 +19,7 @@ from atlas.images import decode
 from atlas.network.recorder import cell, positions_of
 from atlas.scan.extremes import extremes
 from atlas.types import Box, Layer, Placement
+from probe.edits import edited
 from probe.forward import Ablation, Outcome, forward
 from probe.protocol import CLASSES, Asked
 from probe.subjects import Subject
@@ -43,10 +44,11 @@ def see(subject: Subject, body: bytes) -> Seen:
     return Seen(image, pixels, decode.place(image.width, image.height, preprocessing))
 
 
-def tell(subject: Subject, seen: Seen, asked: Asked, edited: NDArray[np.uint8] | None = None) -> Told:
-    """The answer to a question about one image. `edited`: what the network sees of the image after `asked.edit`.
+def tell(subject: Subject, seen: Seen, asked: Asked) -> Told:
+    """The answer to a question about one image.
 
-    Raises `NotFoundError` for a layer or a neuron that the atlas does not have.
+    Raises `NotFoundError` for a layer or a neuron that the atlas does not have, `InputError` for an edit that cannot be
+    done to this image.
     """
     layers = subject.layers(asked.layers)
     ablation = subject.values(asked.ablate, asked.to)
@@ -57,12 +59,13 @@ def tell(subject: Subject, seen: Seen, asked: Asked, edited: NDArray[np.uint8] |
         "width": seen.image.width,
         "height": seen.image.height,
         "prediction": _prediction(subject, outcome),
-        "neighbours": _neighbours(subject, outcome, asked.k),
+        "neighbours": near(subject, outcome, asked.k),
         "layers": ranked.found,
         "changed": None,
     }
     if asked.changes:
-        told["changed"] = _changed(subject, outcome, seen.pixels if edited is None else edited, ablation)
+        pixels = seen.pixels if asked.edit is None else edited(subject, seen.pixels, asked.edit)
+        told["changed"] = _changed(subject, outcome, pixels, ablation)
     return told
 
 
@@ -140,13 +143,13 @@ def _prediction(subject: Subject, outcome: Outcome) -> list[Told] | None:
     return [{"class_id": int(c), "probability": float(shares[c])} for c in order]
 
 
-def _neighbours(subject: Subject, outcome: Outcome, k: int) -> list[list[float]]:
+def near(subject: Subject, outcome: Outcome, k: int) -> list[list[float]]:
     """image_id and similarity of the nearest images; none where the atlas has no codes, or the code is 0."""
     assert outcome.code is not None
     code = outcome.code[0].cpu().numpy()
     if not subject.atlas.dimensions or not code.any():
         return []
-    return [[near.image_id, near.similarity] for near in subject.atlas.neighbours_of(code.tolist(), k)]
+    return [[each.image_id, each.similarity] for each in subject.atlas.neighbours_of(code.tolist(), k)]
 
 
 def _changed(subject: Subject, before: Outcome, pixels: NDArray[np.uint8], ablation: Ablation) -> Told:

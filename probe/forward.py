@@ -6,12 +6,14 @@ recorder writes the value into the layer's output the moment it is there, and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from atlas.errors import InputError
 from atlas.network.layers import OUTPUT
 from atlas.network.recorder import Recorder, maps_of
 from atlas.types import Layer
@@ -56,3 +58,32 @@ def forward(
         logits = recorder.run(inputs)
     assert logits is not None
     return Outcome(logits, codes[-1] if codes else logits.float() if code == OUTPUT else None)
+
+
+@contextmanager
+def silenced(module: nn.Module, layers: Sequence[Layer], ablation: Ablation) -> Iterator[None]:
+    """Neurons taken out of every forward pass of the block, one with a way back too, and of crops.
+
+    Raises `InputError` for a layer that is no module's first call: those have no hook of their own.
+    """
+    modules, handles = dict(module.named_modules()), []
+    for layer in layers:
+        if layer.function or layer.call != 1:
+            raise InputError(f"ablate {layer.name}: pictures cannot be drawn without neurons of this layer")
+    try:
+        for layer in layers:
+
+            def without(_: nn.Module, __: Any, output: Any, layer: Layer = layer) -> Any:
+                if not isinstance(output, Tensor):
+                    raise InputError(f"ablate {layer.name}: pictures cannot be drawn without neurons of this layer")
+                changed = output.clone()
+                maps = changed.movedim(layer.channel_axis, 0)
+                for channel, value in ablation[layer.name].items():
+                    maps[channel] = value
+                return changed
+
+            handles.append(modules[layer.module].register_forward_hook(without))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -67,6 +67,14 @@ def difference(asked: str, loaded: Identity) -> str | None:
     return None
 
 
+EVIDENCE = "neuron-atlas-"
+"""How the headers begin that say what a picture is worth."""
+MOST_PLACES = 20
+"""Images that are looked at for `places`."""
+MOST_EDITED = 200
+"""Images of the atlas whose accuracy is asked for at once."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What is asked of an image. `layers`: names, all without; `ablate`: neurons that are set to 0 or to their mean;

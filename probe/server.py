@@ -12,7 +12,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -25,7 +27,26 @@ from starlette.types import Receive, Scope, Send
 
 from api.http.listen import bound
 from atlas.errors import AtlasError, ImageError, InputError, NotFoundError, SettingsError
-from probe.protocol import LARGEST, OF, RETRY_SECONDS, TOKEN, Busy, asked, difference
+from probe import originals
+from probe.accuracy import Tally
+from probe.answer import see
+from probe.kept import KEPT_BYTES, Kept
+from probe.pictures import KINDS, MAPS, Picture, Wanted, of_example, picture
+from probe.places import where_else
+from probe.protocol import (
+    EVIDENCE,
+    LARGEST,
+    MOST_EDITED,
+    MOST_PLACES,
+    OF,
+    RETRY_SECONDS,
+    TOKEN,
+    Busy,
+    asked,
+    difference,
+    neurons,
+    number,
+)
 from probe.subjects import Subject
 from probe.work import Desk
 
@@ -66,6 +87,7 @@ class App:
 
     def __init__(self, desk: Desk, token: str | None) -> None:
         self._desk, self._token = desk, None if token is None else token.encode()
+        self._kept = Kept(KEPT_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -103,7 +125,13 @@ class App:
             return await found(request, subject)
 
     def _questions(self) -> dict[tuple[str, str], Callable[[Request, Subject], Awaitable[Response]]]:
-        return {("POST", "probe"): self._probe}
+        return {
+            ("POST", "probe"): self._probe,
+            ("POST", "probe/pictures"): self._picture,
+            ("GET", "probe/pictures"): self._stored_picture,
+            ("POST", "probe/places"): self._places,
+            ("GET", "probe/accuracy"): self._accuracy,
+        }
 
     def _health(self) -> dict[str, Any]:
         return {
@@ -113,7 +141,69 @@ class App:
 
     async def _probe(self, request: Request, subject: Subject) -> Response:
         question = asked(request.query_params)
-        return _json(await self._desk.answer(subject, await body_of(request), question))
+        return _json(await self._desk.answer(subject, await self._image(request, subject), question))
+
+    async def _image(self, request: Request, subject: Subject) -> bytes:
+        """The image that is meant: the body, or with `image` one of the atlas."""
+        body, image_id = await body_of(request), request.query_params.get("image")
+        if image_id is None:
+            return body
+        if body:
+            raise InputError("image: expected no body beside it")
+        number_ = number("image", image_id, 0, 2**53)
+        return (await self._desk.decode(lambda: originals.image(subject, number_))).body
+
+    async def _picture(self, request: Request, subject: Subject) -> Response:
+        values = request.query_params
+        wanted = _wanted(subject, values)
+        ablation = subject.values(neurons(values.get("ablate")), "zero")
+        body = await self._image(request, subject)
+        seen = await self._desk.decode(lambda: see(subject, body))
+        return _pictured(await self._desk.compute(lambda: picture(subject, seen.pixels, wanted, ablation)))
+
+    async def _stored_picture(self, request: Request, subject: Subject) -> Response:
+        values = request.query_params
+        wanted, example = of_example(subject, _wanted(subject, values), values)
+        key = f"{subject.identity}?{wanted}"
+        kept = self._kept.get(key)
+        if kept is None:
+            found = await self._desk.decode(lambda: originals.image(subject, example.image_id))
+            seen = await self._desk.decode(lambda: see(subject, found.body))
+            made = await self._desk.compute(lambda: picture(subject, seen.pixels, wanted))
+            kept = replace(made, said={**made.said, "source": found.source, "image": example.image_id})
+            self._kept.put(key, kept, len(kept.body))
+        return _pictured(kept)
+
+    async def _places(self, request: Request, subject: Subject) -> Response:
+        values = request.query_params
+        layer = subject.layer(str(values.get("layer", "")))
+        y, x = (number(name, values.get(name, 0), -1, 2**20) for name in ("y", "x"))
+        k = number("k", values.get("k", 10), 1, MOST_PLACES)
+        body = await self._image(request, subject)
+        seen = await self._desk.decode(lambda: see(subject, body))
+        return _json(await self._desk.compute(lambda: where_else(subject, seen.pixels, k, layer, y, x)))
+
+    async def _accuracy(self, request: Request, subject: Subject) -> Response:
+        question = asked({**request.query_params, "layers": None, "k": 1})
+        count = number("n", request.query_params.get("n", 100), 1, MOST_EDITED)
+        tally = Tally(subject, question, count)
+        for image_id, class_id in tally.images:
+            await self._desk.compute(partial(tally.count, image_id, class_id))  # others are answered in between
+        return _json(tally.told())
+
+
+def _wanted(subject: Subject, values: Mapping[str, str]) -> Wanted:
+    """The neuron and the kind that a question names. Raises `InputError`, `NotFoundError`."""
+    layer = subject.layer(str(values.get("layer", "")))
+    kind = str(values.get("kind", KINDS[0]))
+    channel = 0 if kind == MAPS else number("channel", values.get("channel", ""), 0, 2**31)
+    subject.atlas.store.layers.number(layer.name, channel)
+    return Wanted(layer, channel, kind)
+
+
+def _pictured(made: Picture) -> Response:
+    headers = {EVIDENCE + name.replace("_", "-"): str(value) for name, value in made.said.items() if value is not None}
+    return Response(made.body, 200, headers, made.media)
 
 
 def _json(value: Any) -> Response:

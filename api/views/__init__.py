@@ -25,6 +25,7 @@ from api.views import (
     parts,
     pictures,
     probe,
+    probe_more,
     quarantine,
     sanity,
     search,
@@ -67,6 +68,10 @@ VIEWS: tuple[View, ...] = (
     parts.VIEW,
     neighbours.OF_CODE,
     probe.VIEW,
+    probe_more.PICTURE,
+    probe_more.OF_EXAMPLE,
+    probe_more.PLACES,
+    probe_more.ACCURACY,
     atlas.VIEW,
 )
 """In the order in which addresses are tried: those asked for most come first."""

@@ -99,8 +99,9 @@ LAYERS = Param("layers", "text", "layers, separated by commas; all without", hig
 ABLATE = Param("ablate", "text", "neurons to take out: layer:channel, separated by commas", high=8192)
 TO = Param("to", "choice", "what stands in their place: zero, or their mean", "zero", choices=protocol.TO)
 EDIT = Param("edit", "text", f"what is done to the image: {', '.join(protocol.EDITS)}", high=20)
+IMAGE = Param("image", "int", "an image of the atlas, in place of a body", example=3)
 BODY = {
-    "required": True,
+    "required": False,
     "description": "an image file, as it is",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
@@ -174,7 +175,7 @@ def _standing(say: Speaker, layer: str, told: Any) -> Standing:
     return {**told, **boxes, "url": url, "page": page}  # type: ignore[typeddict-item]
 
 
-PARAMS = (K, LAYERS, ABLATE, TO, EDIT)
+PARAMS = (K, LAYERS, ABLATE, TO, EDIT, IMAGE)
 VIEW = View(
     "probe", "/probe", "One's own image: prediction, nearest images, the neurons most above their own habit", _answer,
     Probed, PARAMS, body=BODY, largest=protocol.LARGEST, tag="probe", admit=admit,

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from api.app import create_app
 from api.probing import Child, Prober
 from api.views.probe import Probed
+from api.views.probe_more import Accuracy, PlaceList
 from jobs.probe import command
 from probe import protocol
 from tests import tiny_net
@@ -148,3 +149,33 @@ def test_other_weights_are_refused_naming_both(tiny_root: Path, tiny_atlas: Path
     flags = {"network": [f"{tiny_net.__file__}:net"], "weights": [str(other)]}
     with pytest.raises(SettingsError, match=r"weights_digest [0-9a-f]{12}, expected [0-9a-f]{12}"):
         Child(command([str(tiny_atlas)], flags, "cpu", "1")).wait()
+
+
+def test_pictures_have_their_evidence_in_headers(service: httpx.Client, tiny_root: Path) -> None:
+    answer = service.get(f"{ATLAS}/probe/pictures?layer=conv1&channel=1&kind=lrp&rank=0")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/webp"
+    assert answer.headers["neuron-atlas-source"] == "original"
+    assert float(answer.headers["neuron-atlas-sufficiency-random"]) < 2
+    again = service.get(f"{ATLAS}/probe/pictures?layer=conv1&channel=1&kind=lrp&rank=0")
+    assert again.content == answer.content
+    maps = service.post(f"{ATLAS}/probe/pictures?layer=block&kind=maps", content=body_of(tiny_root))
+    assert 0 < float(maps.headers["neuron-atlas-zeros"]) < 1
+    problem(service.post(f"{ATLAS}/probe/pictures?layer=nope&kind=maps", content=body_of(tiny_root)), 404)
+    problem(service.get(f"{ATLAS}/probe/pictures?layer=conv1&channel=1&rank=99"), 404)
+
+
+def test_places_and_accuracy(service: httpx.Client) -> None:
+    told = service.post(f"{ATLAS}/probe/places?layer=block&y=2&x=3&k=3&image=8").json()
+    TypeAdapter(PlaceList).validate_python(told)
+    assert (told["items"][0]["image_id"], told["items"][0]["y"], told["items"][0]["x"]) == (8, 2, 3)
+    problem(service.post(f"{ATLAS}/probe/places?layer=block&y=99&x=0&image=8"), 422)
+    counted = service.get(f"{ATLAS}/probe/accuracy?edit=gray&n=5").json()
+    TypeAdapter(Accuracy).validate_python(counted)
+
+
+def test_without_pictures_none_leaves(child: Child, tiny_atlas: Path) -> None:
+    with serving(
+        create_app([tiny_atlas], pictures=False, prober=Prober(lambda: child.address, child.token))
+    ) as address:
+        problem(httpx.get(f"{address}{ATLAS}/probe/pictures?layer=conv1&channel=1"), 403)
