@@ -22,7 +22,7 @@ WEB = HERE / "web"
 TEMPLATES = (HERE / "templates",)
 """Folders of templates."""
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-NAMES = ("site.css", "site.js", "icon.svg", "dist/map.js")
+NAMES = ("site.css", "site.js", "probe.js", "icon.svg", "dist/map.js")
 """All that pages may name; `dist/map.js` is there once `api/web/build.py` has run."""
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "

@@ -18,7 +18,8 @@ from api.views.call import Call
 from api.views.neighbours import Neighbour, near
 from api.views.speaker import Speaker
 from api.views.values import Box, Channel, ClassName, LayerName, Page, Response, Url, box_of
-from api.views.view import View
+from api.views.view import Context, View
+from api.views.view import Page as HtmlPage
 from atlas.errors import InputError
 
 
@@ -175,8 +176,18 @@ def _standing(say: Speaker, layer: str, told: Any) -> Standing:
     return {**told, **boxes, "url": url, "page": page}  # type: ignore[typeddict-item]
 
 
+def _page(call: Call) -> Context:
+    url = call.say.urls.of("probe")[0]
+    kept = call.say.prober is not None
+    return {
+        "layers": call.say.store.layers.names, "kept": kept, "how": HOW, "json": url,
+        "images": call.say.urls.of("images")[0],
+    }  # fmt: skip
+
+
 PARAMS = (K, LAYERS, ABLATE, TO, EDIT, IMAGE)
 VIEW = View(
     "probe", "/probe", "One's own image: prediction, nearest images, the neurons most above their own habit", _answer,
     Probed, PARAMS, body=BODY, largest=protocol.LARGEST, tag="probe", admit=admit,
+    page=HtmlPage("probe.html", _page, params=(), sheets=lambda say: []),
 )  # fmt: skip
