@@ -180,7 +180,7 @@ def _page(call: Call) -> Context:
     url = call.say.urls.of("probe")[0]
     kept = call.say.prober is not None
     return {
-        "layers": call.say.store.layers.names, "kept": kept, "how": HOW, "json": url,
+        "layers": call.say.store.layers.names, "kept": kept, "how": HOW, "address": url,
         "images": call.say.urls.of("images")[0],
     }  # fmt: skip
 

@@ -89,7 +89,7 @@ function percent(share) { return `${(100 * share).toFixed(share > 0.999 && share
 function draw() {
   const seen = find("seen");
   if (!live) {
-    seen.hidden = false;
+    seen.removeAttribute("hidden"); // of an SVG it is no property
     seen.setAttribute("viewBox", `0 0 ${told.width} ${told.height}`);
     const picture = document.createElementNS("http://www.w3.org/2000/svg", "image");
     for (const [key, value] of Object.entries({ href: shown, width: told.width, height: told.height, preserveAspectRatio: "none" })) picture.setAttribute(key, value);
@@ -181,7 +181,7 @@ async function film() {
   keep("image", "");
   video.srcObject = live;
   video.hidden = false;
-  find("seen").hidden = true;
+  find("seen").setAttribute("hidden", "");
   find("camera").textContent = "Stop the camera";
   await video.play();
   const canvas = document.createElement("canvas");

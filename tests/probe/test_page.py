@@ -51,6 +51,7 @@ def test_images_are_asked_about(host: str, tiny_root: Path) -> None:
         first.locator("button").click()
         page.wait_for_selector("text=Without them")
         assert "ablate=block" in page.url
+        assert page.locator("[data-seen]").bounding_box()["height"] > 100
         page.click("[data-maps]")
         page.wait_for_selector("[data-grid]:not([hidden])")
         page.set_input_files("[data-file]", str(tiny_root / "images" / "ant" / "003.png"))
