@@ -15,6 +15,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from api.views.layer import Layer
     from api.views.neighbours import Neighbour, NeighbourList
     from api.views.neuron import Neuron
+    from api.views.probe import Probed
     from api.views.quarantine import Quarantined
     from api.views.sanity import Sanity
     from api.views.search import Hit
@@ -164,6 +166,16 @@ class AtlasClient:
         """Images nearest to a code."""
         body = {"code": [float(value) for value in code], "k": k}
         return cast("NeighbourList", self._client.json(f"{self._urls.api}/neighbours", body))["items"]
+
+    def probe(
+        self, path: str | Path, *, k: int = 10, layers: Sequence[str] = (), ablate: Sequence[tuple[str, int]] = (),
+        to: str = "zero", edit: str | None = None,
+    ) -> Probed:  # fmt: skip
+        """What the network makes of an image file; needs a probe behind the service."""
+        neurons = ",".join(f"{layer}:{channel}" for layer, channel in ablate)
+        asked = {"k": k, "layers": ",".join(layers) or None, "ablate": neurons or None, "to": to, "edit": edit}
+        body = Path(path).read_bytes()
+        return cast("Probed", json.loads(self._client.get(with_query(f"{self._urls.api}/probe", asked), body=body)))
 
     def classes(self) -> Iterator[ClassItem]:
         """Classes."""

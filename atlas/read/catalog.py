@@ -280,6 +280,19 @@ class Atlas:
 
         return audit(self.folder.location)
 
+    def probe(
+        self, image: str | Path | bytes, *, k: int = 10, layers: Sequence[str] = (), **given: Any
+    ) -> dict[str, Any]:
+        """What the network makes of an image file: prediction, nearest images, the neurons most above their habit.
+
+        `given`: where the network lies now (`network`, `weights`), as for `add`; and `ablate`, `to`, `edit`, as the
+        probe's route takes them. Needs torch; the network is loaded at the first question. Raises `ImageError`,
+        `InputError`, `NotFoundError`.
+        """
+        from probe.local import probe  # the one call upwards: an atlas itself knows no network
+
+        return probe(self, image, k=k, layers=layers, **given)
+
     @cached_property
     def _near(self) -> Neighbours:
         from atlas.read.neighbours import Neighbours

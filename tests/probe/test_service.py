@@ -13,7 +13,9 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
+import atlas
 from api.app import create_app
+from api.client import Client
 from api.probing import Child, Prober
 from api.views.probe import Probed
 from api.views.probe_more import Accuracy, PlaceList
@@ -179,3 +181,14 @@ def test_without_pictures_none_leaves(child: Child, tiny_atlas: Path) -> None:
         create_app([tiny_atlas], pictures=False, prober=Prober(lambda: child.address, child.token))
     ) as address:
         problem(httpx.get(f"{address}{ATLAS}/probe/pictures?layer=conv1&channel=1"), 403)
+
+
+def test_from_python(service: httpx.Client, tiny_root: Path, tiny_atlas: Path) -> None:
+    path = tiny_root / "images" / "ant" / "003.png"
+    with Client(str(service.base_url)) as client:
+        told = client.atlas("atlas").probe(path, k=3, ablate=[("conv1", 2)])
+    network = {"network": f"{tiny_net.__file__}:net", "weights": str(tiny_root / "weights.safetensors")}
+    here = atlas.open(tiny_atlas).probe(path, k=3, ablate="conv1:2", device="cpu", **network)
+    for over, own in zip(told["layers"], here["layers"], strict=True):
+        assert [n["response"] for n in over["neurons"]] == [n["response"] for n in own["neurons"]]
+    assert told["changed"] is not None
