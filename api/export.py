@@ -6,10 +6,13 @@ all lead to a file that was written is not handed out.
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
+import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +36,8 @@ _LINK = re.compile(r'(\s(?:href|src|action|data-points|data-image|data-thumbnail
 _PICTURE = re.compile(r"(?:/parts/([^/]+))?/pictures/([^/]+)/([0-9]+)-([0-9]+)")
 _OF_IMAGE = re.compile(r"/images/([0-9]+|\{image_id\})/(thumbnail|picture)")
 _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+_ENDINGS = {".html", ".json", ".arrow", *(f".{ending}" for ending in _EXTENSIONS.values())}
+_LONGEST = 200  # bytes of a part of a path, of the 255 that file systems take
 _ALL = 500
 
 Said = Callable[[str], None]
@@ -44,15 +49,12 @@ def export(folder: str | Path, out: str | Path, *, pictures: bool = True, say: S
     Returns how many pages and pictures it has. `pictures=False` leaves out every pixel of the data. Raises
     `InputError` for an `out` that is not empty, `FolderError` for an atlas that is not sound.
     """
-    target = Path(out)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"--out {target}: expected an empty or a new folder")
+    target = _new(Path(out))
     library = Library([folder])
     shelf = next(iter(library.shelves.values()))
     if not shelf.available:
         raise FolderError(f"{folder}: {shelf.reason}")
-    beside = target.with_name(f"{target.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(prefix=".site-", suffix=".part", dir=target.parent))  # a new one: nobody else's
     site = _Site(Speaker(shelf, pictures=pictures), beside)
     try:
         site.write(say or (lambda line: None))
@@ -61,10 +63,32 @@ def export(folder: str | Path, out: str | Path, *, pictures: bool = True, say: S
         raise
     finally:
         shelf.store.close()
+    beside.chmod(0o777 & ~_umask())
     if target.exists():
         target.rmdir()
     beside.rename(target)
     return {"pages": site.pages, "pictures": len(site.copied)}
+
+
+def _new(out: Path) -> Path:
+    """The folder to write, whose parent is there. Raises `InputError` for one that cannot be."""
+    try:
+        target = out.resolve()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(f"--out {out}: expected an empty or a new folder")
+        if target in (Path.cwd(), Path(target.anchor)):
+            raise InputError(f"--out {out}: is the folder that this command runs in; expected another, empty or new")
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--out {out}: cannot be written ({error}); give another folder") from None
+    return target
+
+
+def _umask() -> int:
+    """What new folders are not allowed: a temporary one is its owner's alone, a site is as any other folder."""
+    before = os.umask(0)
+    os.umask(before)
+    return before
 
 
 class _Site:
@@ -121,7 +145,7 @@ class _Site:
 
         def relative(match: re.Match[str]) -> str:
             address = html.unescape(match[2])
-            target = self._file(address)
+            target = fitting(self._file(address))
             if "{image_id}" not in target:
                 self.wanted.add(target)
             return f"{match[1]}{html.escape(up + quote(target, safe='/{}'))}{match[3]}"
@@ -130,6 +154,7 @@ class _Site:
         self.pages += 1
 
     def _bytes(self, file: str, body: bytes) -> None:
+        file = fitting(file)
         path = self.root / file
         if path.parent not in self._folders:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,12 +242,30 @@ class _Site:
     def _index(self) -> None:
         """What the search field looks through, as there is no server to ask."""
         store = self.say.shelf.store
-        layers = [[row["layer"], row["kind"], row["channels"], quote(part(row["layer"]))] for row in store.layers.rows]
+        layers = [
+            [row["layer"], row["kind"], row["channels"], quote(fitting(part(row["layer"])))]
+            for row in store.layers.rows
+        ]
         classes = [[int(each), store.images.name(int(each)) or f"class {each}"] for each in store.images.classes]
         left_out = tables.quarantine(self.say.shelf.atlas.folder)["image_id"].to_pylist()
         listed = store.images.count + len(left_out)
         body = {"layers": layers, "classes": classes, "listed": listed, "left_out": left_out}
         self._bytes("search.json", json.dumps(body).encode())
+
+
+def fitting(file: str) -> str:
+    """A path whose parts a file system takes: of one that is too long, the beginning and a digest of the whole."""
+    *folders, last = file.split("/")
+    stem, dot, ending = last.rpartition(".")
+    if not dot or f".{ending}" not in _ENDINGS:
+        stem, dot, ending = last, "", ""
+    return "/".join([*map(_short, folders), f"{_short(stem)}{dot}{ending}"])
+
+
+def _short(name: str) -> str:
+    if len(name.encode()) <= _LONGEST:
+        return name
+    return f"{name[:100].rstrip('%')}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def _cursor(address: str) -> str:

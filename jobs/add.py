@@ -73,6 +73,7 @@ def _sealed(sealed: Sealed, part: PartPlan, option: str) -> str:
     found = parts.look(sealed.folder, sealed.digest, part.name)
     if found.state != "sealed":
         raise SettingsError(f"{option} {found.folder.location}: {found.why}; remove that folder, then add it again")
+    output.tidy(found.folder)
     say(f"{found.folder.location}: this part is made already; nothing to do")
     return str(found.about["digest"])
 

@@ -74,6 +74,7 @@ def begin(plan: Plan, manifest: Manifest, earlier: Earlier | None = None) -> str
     plan = output.as_begun(folder, plan)
     state = output.check_output(folder, plan)
     if state == "sealed":
+        output.tidy(folder)
         say(f"{folder.location}: this atlas is built already; nothing to do")
         return str(seal.read_about(folder)["digest"])
     with lease.held(folder) as check:

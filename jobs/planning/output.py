@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, Protocol
 
 from atlas.errors import SettingsError
@@ -59,6 +60,12 @@ def check_output(folder: Folder, plan: Identified, about: str = layout.ATLAS, op
             )
         )
     return state
+
+
+def tidy(folder: Folder) -> None:
+    """Removes what a job leaves in a sealed folder that was killed between its seal and its own tidying up."""
+    with suppress(OSError):  # it may be read-only by now
+        folder.remove(layout.WORK)
 
 
 def _short(value: Any) -> str:

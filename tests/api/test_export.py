@@ -134,6 +134,28 @@ def test_what_is_there_is_not_written_over(folder: Path, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_nothing_of_others_is_touched(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site.part").mkdir()
+    (tmp_path / "site.part" / "mine.txt").write_text("mine")
+    export(folder, tmp_path / "site", pictures=False)
+    assert (tmp_path / "site.part" / "mine.txt").read_text() == "mine"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["site", "site.part"]
+    assert (tmp_path / "site").stat().st_mode & 0o777 == (tmp_path / "site" / "layers").stat().st_mode & 0o777
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (".", "/", "a\0b", "x" * 300, str(tmp_path / "site.part" / "mine.txt" / "in")):
+        with pytest.raises(InputError, match="--out"):
+            export(folder, out)
+
+
+def test_a_layer_of_any_name_has_its_pages(tmp_path: Path) -> None:
+    long = "block." * 1700 + "conv%"
+    layers = ((long + "1", 2), (long + "2", 2), ("fc", 2))
+    made = constructed.write(tmp_path / "long", constructed.Shape(name="long", layers=layers, images=12))
+    export(made, tmp_path / "site", pictures=False)
+    assert len(list((tmp_path / "site" / "layers").glob("*.html"))) == 3
+
+
 def test_a_folder_that_is_no_atlas_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FolderError):
