@@ -1,10 +1,10 @@
-# make demo: everything from nothing to a served atlas. make test: everything checked.
+# make demo: everything from nothing to a served atlas. make test: everything checked; make fast: all but what is slow.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUNDLE := api/web/dist/.built
 
-.PHONY: setup demo test check bench bench-api bench-codes bench-gpu clean
+.PHONY: setup demo test fast check bench bench-api bench-codes bench-gpu clean
 
 setup: $(VENV)/.installed $(BUNDLE)
 
@@ -23,6 +23,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder --durations 30
+
+fast: setup
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" --durations 10
 
 check: setup
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from atlas.options import read_toml
 from atlas.settings import OPERATIONAL, PLACES, RUNNING, Settings, from_mapping
 from atlas.store import seal
 from atlas.types import SIDES
-from jobs import stages
+from jobs import shown, stages
 from jobs.flags import add_options
 
 Command = Callable[[argparse.Namespace], int]
@@ -25,6 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. 0 done; 1 a check found something wrong; 2 wrong input; 3 stopped part-way; 130 interrupted."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    with shown.safely():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The command's exit code; what went wrong is said in one line."""
     try:
         return int(options.run(options))
     except InputError as error:
@@ -100,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("dir", help="folder of a sealed atlas")
     query.add_argument("sql", help="for example: SELECT layer, count(*) FROM neurons GROUP BY layer")
     query.add_argument("--format", choices=("table", "csv", "json", "arrow"), default="table", help="default: table")
+    query.add_argument(
+        "--memory", metavar="SIZE", help="what it may take, as 500MB (default: $NEURON_ATLAS_MEMORY or 2GB)"
+    )
     neighbours = command("neighbours", _neighbours, "nearest images by code")
     neighbours.add_argument("dir", help="folder of a sealed atlas")
     neighbours.add_argument("image_id", type=int, help="image to start from")
@@ -282,6 +291,8 @@ def _query(options: argparse.Namespace) -> int:
     import atlas
     from jobs.show import query
 
+    if options.memory is not None:
+        os.environ["NEURON_ATLAS_MEMORY"] = options.memory
     query(atlas.open(options.dir), options.sql, options.format)
     return 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,17 +32,17 @@ def info(opened: Atlas) -> str:
     """What an atlas is: network, data, counts, how far its pictures can be believed."""
     about = opened.about
     counts, network, data = about["counts"], about["network"], about["data"]
-    index, timings = about["index"], about["timings"]
+    index, timings = about.get("index") or {}, about.get("timings") or {}
     lines = [
         f"{about['name']}: {network['name']} over {data['count']:,} images of {', '.join(data['sources'])}",
-        f"  neurons      {counts['neurons']:,} in {counts['layers']} layers, {counts['dead']} dead",
+        f"  neurons      {counts['neurons']:,} in {counts['layers']} layers, {counts.get('dead', 0)} dead",
         f"  images       {counts['images']:,} scanned, {counts['quarantined']} in quarantine, "
-        f"{counts['classes']} classes",
+        f"{counts.get('classes', 0)} classes",
         f"  accuracy     {_accuracy(about)}",
-        f"  examples     {counts['examples']:,}; response sample of {counts['sample']:,} images",
+        f"  examples     {counts['examples']:,}; response sample of {counts.get('sample', 0):,} images",
         f"  index        {index.get('kind')}, recall@10 {_rounded(index.get('recall_at_10'))}, cosine",
         f"  digest       {about['digest']}",
-        f"  created      {about['created']}",
+        f"  created      {about.get('created')}",
         "  took         " + ", ".join(f"{k} {timings[k]} s" for k in timings if k != "chunks_redone"),
     ]  # fmt: skip
     lines += [*parts_of(opened), "", *words_on_trust(about), *words_on_axes(about), "", atlas_layers(opened)]
@@ -216,12 +218,40 @@ def query(opened: Atlas, sql: str, form: str) -> None:
     except duckdb.Error as error:
         raise InputError(f"query: {str(error).strip().splitlines()[0]}") from None
     if form == "csv":
-        pyarrow.csv.write_csv(_flat(result), sys.stdout.buffer)
+        sink = io.BytesIO() if sys.stdout.isatty() else sys.stdout.buffer
+        pyarrow.csv.write_csv(_flat(result), sink)
+        if isinstance(sink, io.BytesIO):
+            print(sink.getvalue().decode(), end="")
     elif form == "json":
-        print(json.dumps(result.to_pylist(), default=str, ensure_ascii=False))
+        rows = _told_apart(result).to_pylist()
+        print(json.dumps([_plain(row) for row in rows], default=str, allow_nan=False))
     else:
         with pa.ipc.new_stream(sys.stdout.buffer, result.schema) as writer:
             writer.write_table(result)
+
+
+def _told_apart(result: Any) -> Any:
+    """Columns that have the same name with a number behind it: an object has no name twice."""
+    taken: set[str] = set()
+    names = []
+    for name in result.column_names:
+        free, number = name, 1
+        while free in taken or (number > 1 and free in result.column_names):
+            free, number = f"{name}_{number}", number + 1
+        taken.add(free)
+        names.append(free)
+    return result.rename_columns(names)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: what is no finite number is null, bytes are their hexadecimal digits."""
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(result: Any) -> Any:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable
 from typing import Any
 
 from atlas import tables
+from atlas.errors import SettingsError
 from atlas.read.parts import Part
 from atlas.store.files import Folder
 from atlas.tables import Table
+
+MEMORY = "2GB"
+"""What one query may take, where NEURON_ATLAS_MEMORY does not say otherwise; beyond it, it is refused."""
 
 
 def connection(folder: Folder, parts: Iterable[Part] = ()) -> Any:
@@ -44,7 +50,12 @@ def of_part(folder: Folder, part: Part) -> Any:
 def _opened() -> Any:
     import duckdb
 
-    return duckdb.connect(":memory:", config={"threads": 2})
+    limit = os.environ.get("NEURON_ATLAS_MEMORY", MEMORY)
+    spool = Path(os.environ.get("NEURON_ATLAS_SPOOL") or tempfile.gettempdir()) / f"neuron-atlas-{os.getpid()}"
+    try:
+        return duckdb.connect(":memory:", config={"threads": 2, "memory_limit": limit, "temp_directory": str(spool)})
+    except duckdb.Error:
+        raise SettingsError(f"--memory (or NEURON_ATLAS_MEMORY) {limit!r}: expected a size, as 2GB or 500MB") from None
 
 
 def _locked(opened: Any) -> Any:
