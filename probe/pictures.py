@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from atlas.explain.aligned import Images
 from atlas.explain.backward import Example, project_examples
 from atlas.explain.crops import picture_shape
 from atlas.explain.kinds import BY_NAME, SHOWN
-from atlas.explain.prepared import prepare
+from atlas.explain.prepared import Prepared, prepare
 from atlas.harvest.drawn import _DRAW
 from atlas.harvest.examples import why_not
 from atlas.network.recorder import flat_of, positions_of
@@ -117,7 +118,7 @@ def _projected(
 ) -> Picture:
     module, layer, kind = subject.session.module, wanted.layer, BY_NAME[wanted.kind]
     images, drawn_as = Images(pixels[None], subject.session.normalise), kind.beside or kind.name
-    prepared = prepare(module, layer, images, [drawn_as])
+    prepared = _prepared(subject, layer, drawn_as)
     why = prepared.why_not(drawn_as)
     if why is not None:
         raise InputError(f"kind={kind.name}: {why}")
@@ -141,13 +142,22 @@ def _occluded(
 ) -> Picture:
     module, layer = subject.session.module, wanted.layer
     images = Images(pixels[None], subject.session.normalise)
-    crops = prepare(module, layer, images, []).crops
+    crops = _prepared(subject, layer, None).crops
     found = next(iter(occlusion.occlusion_maps(module, layer, crops, images, [example], subject.session.batch_size)))
     values = occlusion.falls(found, example.sign, images.height, images.width)
     made = occlusion.draw_falls(values, found.response, picture_shape(layer.field, subject.settings.picture_size))
     if made is None:
         raise InputError(occlusion.WHY_NOTHING)
     return Picture(made.body, _media(made), {**said, "scale": made.scale})
+
+
+@lru_cache(maxsize=4096)
+def _prepared(subject: Subject, layer: Layer, kind: str | None) -> Prepared:
+    """What is true of a layer whatever the image; it takes longer to find out than to draw a picture."""
+    crop = subject.session.preprocessing
+    black = np.zeros((1, crop.crop, crop.crop, crop.channels), np.uint8)
+    images = Images(black, subject.session.normalise)
+    return prepare(subject.session.module, layer, images, [] if kind is None else [kind])
 
 
 def _media(made: draw.Drawn) -> str:
