@@ -16,6 +16,7 @@ from torch import nn
 from atlas.errors import InputError
 from atlas.network.graph import trace
 from atlas.network.layers import layers_of
+from atlas.network.outputs import answer_with_one_output
 from probe import accuracy, edits, originals
 from probe.answer import see
 from probe.forward import forward
@@ -60,6 +61,7 @@ def test_taking_a_neuron_out_is_what_a_hook_does(subject: Subject, value: float)
 
 def test_taking_a_token_layers_neuron_out() -> None:
     module = token_nets.vit().double().eval()
+    answer_with_one_output(module, "logits", True)
     inputs = torch.randn(1, 1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     layers = [each for each in layers_of(trace(module, inputs)) if each.tokens and not each.function]
     assert layers
