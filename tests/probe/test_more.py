@@ -60,7 +60,7 @@ def test_taking_a_neuron_out_is_what_a_hook_does(subject: Subject, value: float)
 
 
 def test_taking_a_token_layers_neuron_out() -> None:
-    module = token_nets.vit().double().eval()
+    module = token_nets.vit().double().eval().requires_grad_(False)
     answer_with_one_output(module, "logits", True)
     inputs = torch.randn(1, 1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     layers = [each for each in layers_of(trace(module, inputs)) if each.tokens and not each.function]
