@@ -97,8 +97,9 @@ def _wrong(folder: Folder, path: str) -> str | None:
 
 
 def _rows(folder: Folder, table: Table) -> int | None:
-    """Rows that a table says it has; null where it cannot be read."""
+    """Rows that a table says it has; null where it is missing or cannot be read: others say so."""
     try:
-        return sum(int(pq.read_metadata(folder.input(path)).num_rows) for path in source.paths(folder, table))
+        found = [int(pq.read_metadata(folder.input(path)).num_rows) for path in source.paths(folder, table)]
+        return sum(found) if found else None
     except (pa.ArrowException, OSError, ValueError):
         return None
