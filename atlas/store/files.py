@@ -447,6 +447,9 @@ class Folder:
         """Removes a file, or a folder with all that is in it, if it is there."""
         info = self._fs.get_file_info(self._path(path))
         if info.type == fs.FileType.Directory:
-            self._fs.delete_dir(self._path(path))
+            try:
+                self._fs.delete_dir(self._path(path))
+            except OSError:  # a file came into it meanwhile, as a lease does that is renewed
+                self._fs.delete_dir(self._path(path))
         elif info.type == fs.FileType.File:
             self._fs.delete_file(self._path(path))
