@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +14,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
-from atlas.errors import JobError, SettingsError
+from atlas.errors import InputError, JobError, SettingsError
 from atlas.settings import Settings
 from atlas.store import layout
-from jobs import digits_network
+from jobs import digits_network, stages
+from jobs.add import add
 from jobs.build import build
 from jobs.progress import Progress, say
 from jobs.verify import verify
@@ -24,10 +27,17 @@ SIDE = 32
 HELD_OUT = 360
 EPOCHS = 14
 MEAN, STD = (0.3,) * 3, (0.35,) * 3
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "localization": {"sample": 64, "occlusion": 8},
+    "visualizations": {"neurons": "4", "classes": "all", "steps": 64},
+    "inversions": {"inversions": 4, "cells": 4, "steps": 100},
+    "adversarial": {"attacked": 16, "fooling_steps": 50},
+}
+"""Options that make a part small; a part that is not named here is made as `add` makes it."""
 
 
 def demo(out: str, port: int, *, serve: bool) -> int:
-    """Trains, builds, verifies and serves. Gives the exit code of `verify`, or 0 once the server has ended."""
+    """Trains, builds, adds parts, verifies and serves. Gives the exit code of `verify`, or 0 once the server has ended."""
     folder = Path(out)
     inputs = folder.with_name(f"{folder.name}-inputs")
     if folder.exists() and any(folder.iterdir()) and not inputs.is_dir():
@@ -52,7 +62,13 @@ def demo(out: str, port: int, *, serve: bool) -> int:
             picture_size=128,
         )
     )
-    code = verify(out, 20, images=(str(inputs / "images"),), network=network, weights=str(weights))
+    originals: dict[str, Any] = {
+        "images": (str(inputs / "images"),),
+        "network": network,
+        "weights": str(weights),
+    }
+    add_parts(out, originals)
+    code = verify(out, 20, **originals)
     if code or not serve:
         return code
     from api.server import serve as run
@@ -60,6 +76,17 @@ def demo(out: str, port: int, *, serve: bool) -> int:
     say(f"{out}/{layout.ATLAS} is sealed; the same again: neuron-atlas serve {out}")
     run([out], host="127.0.0.1", port=port)
     return 0
+
+
+def add_parts(out: str, originals: Mapping[str, Any]) -> None:
+    """Every part that needs no second atlas; says of one that cannot be made here why."""
+    for stage in stages.parts():
+        if stage.several:
+            continue
+        try:
+            add(out, stage.name, **SMALL.get(stage.name, {}), **originals)
+        except InputError as error:
+            say(f"part {stage.name} is left out: {error}")
 
 
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -125,11 +125,6 @@ class Rows:
         return int(self._count[place]) if place < len(self.keys) and self.keys[place] == number else 0
 
 
-def rows_of(folder: Folder, table: Table, things: Things) -> Rows:
-    """The rows of a one-file table in a folder, by thing. Raises `FolderError`."""
-    return Rows(table, source.batches(folder, table.name), things)
-
-
 def laid(table: Table, folder: Folder, packs: Packs, things: Things) -> Rows:
     """The table of a folder, laid out; its pictures are noted in `packs`, so that they can be served."""
 
