@@ -37,7 +37,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 
 
 def demo(out: str, port: int, *, serve: bool) -> int:
-    """Trains, builds, adds parts, verifies and serves. Gives the exit code of `verify`, or 0 once the server has ended."""
+    """Trains, builds, adds parts, verifies and serves. Gives the exit code of `verify`, or 0 after the server."""
     folder = Path(out)
     inputs = folder.with_name(f"{folder.name}-inputs")
     if folder.exists() and any(folder.iterdir()) and not inputs.is_dir():
