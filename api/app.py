@@ -39,12 +39,14 @@ def version() -> str:
 def create_app(
     dirs: Sequence[str | os.PathLike[str]], *, token: str | None = None, pictures: bool = True,
     log: IO[bytes] | None = None, hosts: Collection[str] | None = None, prober: Prober | None = None,
+    frame_ancestors: Sequence[str] = (),
 ) -> ASGIApp:  # fmt: skip
     """The application over sealed atlases. Their tables and indexes are verified before this returns.
 
     `token`: what every request must carry. `pictures=False`: no pixel of the data leaves. `log`: where a line of JSON
     a request goes. `hosts`: names it may be called by, beside those of loopback; any without it. `prober`: the
-    probe behind it. A folder that fails its verification is listed as unavailable; the others serve.
+    probe behind it. `frame_ancestors`: whose pages may frame the figures of `?embed=1`.
+    A folder that fails its verification is listed as unavailable; the others serve.
     """
     library = Library([Path(folder) for folder in dirs])
     metrics, requests = Metrics(), RequestLog(log)
@@ -84,4 +86,7 @@ def create_app(
 
     for kind in (HTTPException, ApiError, AtlasError, Exception):
         app.add_exception_handler(kind, refused)
-    return Gate(app, token=token, metrics=metrics, log=requests, page=service.pages.error, hosts=hosts)
+    return Gate(
+        app, token=token, metrics=metrics, log=requests, page=service.pages.error, hosts=hosts,
+        frame_ancestors=frame_ancestors,
+    )  # fmt: skip

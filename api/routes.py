@@ -16,11 +16,12 @@ from starlette.responses import JSONResponse, Response
 from api import views
 from api.html import environment
 from api.http.errors import ApiError
+from api.http.gate import FRAMED
 from api.http.metrics import TYPE, Metrics
 from api.http.openapi import document
 from api.http.params import Param, parse
 from api.http.respond import IMMUTABLE, REVALIDATE, Answer, json_answer
-from api.http.urls import API, unpart
+from api.http.urls import API, origin, unpart
 from api.library import Library
 from api.probing import Prober
 from api.views.call import Call
@@ -33,6 +34,8 @@ from api.views.view import View
 from atlas.errors import AtlasError, FolderError
 
 HTML = "text/html; charset=utf-8"
+EMBED = Param("embed", "choice", "the figure alone, for an iframe", choices=("1",))
+"""Of pages that have a figure."""
 
 
 class Service:
@@ -92,9 +95,15 @@ class Service:
         assert view.page is not None
         name, slow = f"page:{view.name}", view.page.slow
         params = view.params if view.page.params is None else view.page.params
+        if view.page.figure:
+            params = (*params, EMBED)
 
         async def endpoint(request: Request) -> Response:
             call = self.call(request, params, name)
+            values = dict(call.values)
+            embed = values.pop(EMBED.name, None) is not None
+            call = replace(call, values=values, embed=embed, origin=origin(request.scope))
+            request.scope[FRAMED] = embed
             with _of_atlas(call):
                 if slow:
                     text = await run_in_threadpool(self.pages.render, view, call)

@@ -222,14 +222,15 @@ def _say(address: str) -> None:
 def serve(
     dirs: Sequence[str | os.PathLike[str]], *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
     pictures: bool = True, ready: Callable[[str], None] | None = None, host_names: Sequence[str] = (),
-    prober: Prober | None = None,
+    prober: Prober | None = None, frame_ancestors: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Serves sealed atlases until SIGTERM or SIGINT; then answers what it has begun, and ends.
 
     Without a token, a service on a loopback address answers only to that address and to `host_names`.
     `ready` is called with the address once the atlases are verified; without it, a line says it on standard error.
-    `prober`: the probe behind it. A line of JSON a request goes to standard output. Raises `SettingsError`
-    for an address that cannot be bound, or one that needs a token.
+    `prober`: the probe behind it. `frame_ancestors`: whose pages may frame the figures of `?embed=1`.
+    A line of JSON a request goes to standard output. Raises `SettingsError` for an address that cannot be bound, one
+    that needs a token, or what cannot frame.
     """
     token = checked_token(host, token)
     for folder in dirs:
@@ -238,7 +239,10 @@ def serve(
     listening = bound(host, port)
     Connection.crowd = Crowd(max(64, open_files() - RESERVED_FILES))
     hosts = host_names if token is None else None
-    app = create_app(dirs, token=token, pictures=pictures, log=sys.stdout.buffer, hosts=hosts, prober=prober)
+    app = create_app(
+        dirs, token=token, pictures=pictures, log=sys.stdout.buffer, hosts=hosts, prober=prober,
+        frame_ancestors=frame_ancestors,
+    )  # fmt: skip
     gc.collect()
     gc.freeze()  # what was laid out lives as long as the process
     gc.set_threshold(20_000, 20, 20)  # an answer is some hundred small dictionaries, none of them in a cycle

@@ -149,6 +149,10 @@ def _parser() -> argparse.ArgumentParser:
         help="a name that a service without a token may be called by, beside localhost; may be given again",
     )  # fmt: skip
     serve.add_argument("--no-pictures", action="store_true", help="for data that may not be shown: no pixel leaves")
+    serve.add_argument(
+        "--frame-ancestors", action="append", default=[], metavar="ORIGIN",
+        help="whose pages may frame a figure (?embed=1): https://example.org, self or *; may be given again",
+    )  # fmt: skip
     serve.add_argument("--probe", action="store_true", help="answer about people's own images: a probe on this machine")
     serve.add_argument("--probe-url", metavar="URL", help="the same, by a probe that runs elsewhere")
     _add_probe_places(serve)
@@ -357,6 +361,7 @@ def _serve(options: argparse.Namespace) -> int:
             pictures=not options.no_pictures,
             host_names=options.host_name,
             prober=prober,
+            frame_ancestors=options.frame_ancestors,
         )
     finally:
         if child is not None:

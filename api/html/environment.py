@@ -24,11 +24,18 @@ TEMPLATES = (HERE / "templates",)
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 NAMES = ("site.css", "site.js", "probe.js", "icon.svg", "dist/map.js")
 """All that pages may name; `dist/map.js` is there once `api/web/build.py` has run."""
-POLICY = (
-    "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-"""Content-Security-Policy of every page: nothing inline, nothing from elsewhere."""
+
+
+def policy(ancestors: str) -> str:
+    """Content-Security-Policy of a page that `ancestors` may frame: nothing inline, nothing from elsewhere."""
+    return (
+        "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        f"form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}"
+    )
+
+
+POLICY = policy("'none'")
+"""Of every page but figures for an iframe."""
 
 
 class Asset(NamedTuple):
@@ -104,7 +111,17 @@ def environment(*, static: Callable[[str], str] = asset_address, exported: bool 
     env.filters.update(formatting.FILTERS)
     env.filters.update(curve=charts.curve, shared_axis=charts.shared_axis)
     env.globals.update(
-        static=static, exported=exported, home="/", atlas=None, json=None, has_map="dist/map.js" in assets()
+        static=static,
+        exported=exported,
+        home="/",
+        atlas=None,
+        json=None,
+        has_map="dist/map.js" in assets(),
+        embed=False,
+        origin=None,
+        permalink=None,
+        preview=None,
+        scripted=False,
     )
     return env
 

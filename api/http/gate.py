@@ -11,8 +11,9 @@ import binascii
 import hmac
 import ipaddress
 import logging
+import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,16 +23,19 @@ from api.http.errors import ApiError, Problem
 from api.http.log import RequestLog, shown
 from api.http.metrics import Metrics
 from api.http.respond import Answer, dumps
+from atlas.errors import SettingsError
 from probe.protocol import LARGEST
 
 LONGEST_TARGET = 8192
 """Bytes of a path with its query."""
 LARGEST_BODY = LARGEST
 """Bytes of any request's body; most views take less."""
+FRAMED = "neuron_atlas.framed"
+"""Key of a scope: the answer is a figure for an iframe, so that the pages of `frame_ancestors` may frame it."""
+_ANCESTOR = re.compile(r"\*|self|https?://(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(:([0-9]{1,5}|\*))?")
 OPEN = (b"/livez",)
 """Paths that need no token."""
 _SAFE = [
-    (b"content-security-policy", look.POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -45,13 +49,19 @@ class Gate:
 
     `hosts`: names under which the service may be called, beside the addresses of loopback; all without it. A page of
     another site whose name was made to point here is so kept from reading what needs no token.
+
+    `frame_ancestors`: whose pages may frame the figures made for that, as origins, `self` or `*`; nobody's without
+    it. Raises `SettingsError` for what is none of these.
     """
 
     def __init__(
         self, app: ASGIApp, *, token: str | None, metrics: Metrics, log: RequestLog, page: ErrorPage,
-        hosts: Collection[str] | None = None,
+        hosts: Collection[str] | None = None, frame_ancestors: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self._app = app
+        self._safe = [(b"content-security-policy", look.POLICY.encode()), *_SAFE]
+        framed = look.policy(_ancestors(frame_ancestors))
+        self._safe_framed = [(b"content-security-policy", framed.encode()), *_SAFE]
         self._hosts = None if hosts is None else {name.lower() for name in hosts}
         self._token = None if token is None else token.encode()
         self._metrics = metrics
@@ -75,7 +85,8 @@ class Gate:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_SAFE]
+                safe = self._safe_framed if scope.get(FRAMED) and status < 400 else self._safe
+                message["headers"] = [*message["headers"], *safe]
             else:
                 body = message.get("body", b"")
                 size += len(body)
@@ -153,6 +164,17 @@ class Gate:
             given = b""
         assert self._token is not None
         return hmac.compare_digest(given, self._token)
+
+
+def _ancestors(given: Sequence[str]) -> str:
+    """Who may frame a figure, as Content-Security-Policy says it. Raises `SettingsError`."""
+    for each in given:
+        if not _ANCESTOR.fullmatch(each):
+            raise SettingsError(
+                f"--frame-ancestors {each!r}: expected an origin as https://example.org or https://*.example.org, "
+                "self, or *"
+            )
+    return " ".join("'self'" if each == "self" else each for each in given) or "'none'"
 
 
 def is_loopback(host: str) -> bool:

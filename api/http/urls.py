@@ -5,10 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 API = "/api/v1"
+_HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _BROKEN = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def origin(scope: Mapping[str, Any]) -> str | None:
+    """What a request was called by, as `https://example.org`; null where its Host is none, or no name.
+
+    Only what links to the service itself in words for others (previews) may be made of it: the caller chooses it.
+    """
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1")
+    if not _HOST.fullmatch(host):
+        return None
+    secure = scope["scheme"] == "https" or headers.get(b"x-forwarded-proto") == b"https"  # as the proxy before it says
+    return f"http{'s' if secure else ''}://{host}"
 
 
 @lru_cache(maxsize=4096)

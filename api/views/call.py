@@ -16,7 +16,11 @@ NEIGHBOURS = 100
 
 @dataclass(frozen=True)
 class Call:
-    """One request: who answers, the decoded parts of its path, its parsed parameters; what it accepts, and its body."""
+    """One request: who answers, the decoded parts of its path, its parsed parameters; what it accepts, and its body.
+
+    `origin`: what it was called by, as `https://example.org`; null where that is not known. `embed`: it is a page's
+    figure alone that is asked for.
+    """
 
     say: Speaker
     path: Mapping[str, str]
@@ -24,6 +28,8 @@ class Call:
     route: str = ""
     accept: str = ""
     body: bytes = b""
+    origin: str | None = None
+    embed: bool = False
 
     @property
     def _bound(self) -> int:

@@ -93,5 +93,5 @@ def _page(call: Call) -> Context:
 
 VIEW = View(
     "class", "/classes/{class_id}", "A class: its images, its neurons", _answer, Class, slow=True, of="class",
-    page=HtmlPage("class.html", _page, slow=True),
+    page=HtmlPage("class.html", _page, slow=True, figure=True),
 )  # fmt: skip

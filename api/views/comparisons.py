@@ -313,7 +313,7 @@ ONE = View(
     "comparison", "/compare/{part}", "This atlas beside another one, or beside a table of answers", _answer,
     Comparison, slow=True,
     page=HtmlPage(
-        "comparison.html", _page, slow=True,
+        "comparison.html", _page, slow=True, figure=True,
         sheets=lambda say: [Sheet({"part": name}, {}, f"compare/{name}") for name in _comparisons(say)],
     ),
 )  # fmt: skip

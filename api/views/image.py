@@ -191,5 +191,6 @@ def _sheets(say: Speaker) -> Iterator[Sheet]:
 
 VIEW = View(
     "image", "/images/{image_id}", "One image, with the neurons that hold it and the boxes", _answer, Image,
-    (limit(HOLDING), CURSOR), of="image", page=HtmlPage("image.html", _page, params=PAGING, sheets=_sheets),
+    (limit(HOLDING), CURSOR), of="image",
+    page=HtmlPage("image.html", _page, params=PAGING, sheets=_sheets, figure=True),
 )  # fmt: skip

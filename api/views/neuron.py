@@ -335,5 +335,5 @@ def _page(call: Call) -> Context:
 
 VIEW = View(
     "neuron", "/neurons/{layer}/{channel}", "All of one neuron", _answer, Neuron, of="neuron",
-    page=HtmlPage("neuron.html", _page),
+    page=HtmlPage("neuron.html", _page, figure=True),
 )  # fmt: skip

@@ -33,12 +33,13 @@ class Pages:
     def context(self, view: View, call: Call) -> Context:
         """What the page of a view says. Raises what the view raises."""
         assert view.page is not None
-        return view.page.context(call) | {"sections": sectioned.of_call(view, call)}
+        return view.page.context(call) | {"sections": [] if call.embed else sectioned.of_call(view, call)}
 
     def draw(self, view: View, call: Call, context: Context) -> str:
         """The page that says it."""
         assert view.page is not None
-        return self._template(view.page.template).render({"atlas": self._head(call), **context})
+        about = {"atlas": self._head(call), "origin": call.origin, "embed": call.embed}
+        return self._template(view.page.template).render(about | context)
 
     def index(self, atlases: AtlasList) -> str:
         """The list of atlases."""

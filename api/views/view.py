@@ -40,7 +40,7 @@ class Page:
 
     `params`: what the page may be asked for, where that is not what the JSON may be. `slow`: it reads more than a few
     records, and runs beside the event loop. `sheets`: its pages in a static site; without it one for each thing that
-    `path` can name.
+    `path` can name. `figure`: its template has a block of that name, which `?embed=1` shows alone, for an iframe.
     """
 
     template: str
@@ -48,6 +48,7 @@ class Page:
     params: tuple[Param, ...] | None = None
     slow: bool = False
     sheets: Callable[[Speaker], Iterable[Sheet]] | None = None
+    figure: bool = False
 
 
 @dataclass(frozen=True)

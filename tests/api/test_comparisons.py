@@ -94,6 +94,15 @@ def page(client: httpx.Client, path: str) -> str:
     return answer.text
 
 
+def test_a_comparisons_figure_is_its_matrix_in_words(client: httpx.Client) -> None:
+    text = page(client, f"/plain/compare/{PART}?embed=1")
+    assert 'class="matrix"' in text
+    assert "Answers: 60 differ" in text
+    assert f'<h1><a href="/plain/compare/{PART}">{PART} · plain</a></h1>' in text
+    assert not [rest for rest in ("<header", "<nav", "<script", "answered differently") if rest in text]
+    assert 'property="og:image" content="http' in text
+
+
 def test_the_matrix_leads_to_the_matched_walls(client: httpx.Client) -> None:
     said = get(client, f"{A}/compare/{PART}", "comparison")
     assert (said["other"], said["other_page"]) == ("beside", "/beside")
