@@ -1,4 +1,4 @@
-"""Sheets for papers and slides: one neuron, a whole layer, or the t-SNE grid of the images, drawn with Pillow."""
+"""Sheets for papers and slides, drawn with Pillow: a neuron, its connections, a layer, the t-SNE grid of the images."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from atlas.errors import InputError, NotFoundError, PictureError
 from atlas.explain.kinds import SHOWN
-from atlas.store import layout
+from atlas.store import layout, parts, seal
 from atlas.store.files import Folder
+from atlas.store.pictures import missing
 from atlas.tables import BY_NAME
 
-KINDS = ("neuron", "layer", "tsne-grid")
+KINDS = ("neuron", "layer", "tsne-grid", "connections")
 CROP = "crop"
 """The picture of an example that is no kind: the field cut from the image."""
 LARGEST = 120_000_000
 """Pixels of a sheet at most; its cells are made smaller until it fits."""
 
 PAPER, INK, FAINT, EMPTY = (255, 255, 255), (30, 30, 30), (120, 120, 120), (238, 238, 238)
-CELLS = {"neuron": 112, "layer": 36, "tsne-grid": 48}  # default side of a picture
+CELLS = {"neuron": 112, "layer": 36, "tsne-grid": 48, "connections": 112}  # default side of a picture
 COLLAGE = 3  # pictures along a side of a neuron on the sheet of its layer
 GAP = 4
 
@@ -45,7 +46,8 @@ def draw(
 
     kind `neuron`: the examples of `layer`, `channel` and `side`, a row for each of `pictures` (`crop`, or
     kinds), a column an example; `layer`: every neuron of `layer` as three by three examples by the first of
-    `pictures`; `tsne-grid`: the thumbnails in their grid cells. `cell`: side of one picture in pixels.
+    `pictures`; `tsne-grid`: the thumbnails in their grid cells; `connections`: what feeds `layer`, `channel`, and
+    what it feeds, each as its strongest crop. `cell`: side of one picture in pixels.
 
     Raises `InputError` for what cannot be drawn, `NotFoundError` for what the atlas does not have, `PictureError` for
     a picture whose bytes are not what the tables say.
@@ -64,7 +66,9 @@ def draw(
         if kind == "layer":
             return _layer(folder, packs, layer, side, pictures[0], size)
         if channel is None:
-            raise InputError("--channel is missing: expected a channel for --kind neuron")
+            raise InputError(f"--channel is missing: expected a channel for --kind {kind}")
+        if kind == "connections":
+            return _connections(folder, packs, layer, channel, size)
         return _neuron(folder, packs, layer, channel, side, pictures, size)
 
 
@@ -130,14 +134,12 @@ class _Packs:
 def _neuron(
     folder: Folder, packs: _Packs, layer: str, channel: int, side: str, pictures: Sequence[str], size: int
 ) -> Image.Image:
+    neuron = _the_neuron(folder, layer, channel)
     wanted = (pc.field("layer") == layer) & (pc.field("channel") == channel)
-    rows = _rows(folder, "neurons", wanted, ["mean", "max", "activation_rate", "dead", "why_max", "why_min"])
-    if not rows:
-        raise NotFoundError(f"neuron {layer}:{channel}: {folder.location} has none; expected {_known(folder, layer)}")
     wanted &= pc.field("side") == side
     examples = _rows(folder, "examples", wanted, ["rank", "image_id", "response", "duplicate_of", CROP])
     if not examples:
-        why = rows[0]["why_min" if side == "min" else "why_max"] or "the build kept none"
+        why = neuron["why_min" if side == "min" else "why_max"] or "the build kept none"
         raise NotFoundError(f"neuron {layer}:{channel}: no examples of side {side} ({why})")
     examples.sort(key=lambda row: row["rank"])
     drawn = _drawn(folder, wanted, pictures)
@@ -147,10 +149,8 @@ def _neuron(
     left, top, below = 6 * small, 3 * small, 3 * small
     step = size + GAP
     sheet, pen = _paper(left + step * len(examples), top + step * len(pictures) + below)
-    neuron = rows[0]
-    about = f"{layer}  channel {channel}  {side}   max {neuron['max']:,.4g}, mean {neuron['mean']:,.4g}"
-    rate = neuron["activation_rate"]
-    pen.text((GAP, GAP), about if rate is None else f"{about}, above 0 for {rate:.1%}", INK, _font(round(1.3 * small)))
+    about = f"{layer}  channel {channel}  {side}   {_numbers(neuron)}"
+    pen.text((GAP, GAP), about, INK, _font(round(1.3 * small)))
     for down, name in enumerate(pictures):
         middle = top + down * step + size // 2 - small // 2
         pen.text((GAP, middle), name, FAINT, _font(small))
@@ -158,16 +158,134 @@ def _neuron(
         x = left + across * step
         for down, name in enumerate(pictures):
             place = example[CROP] if name == CROP else drawn.get((channel, example["rank"], name))
-            image = packs.load(place, size) if place else None
-            _paste(sheet, image, x, top + down * step, size)
-            if image is None:
-                why = _cut(pen, (place and place["why"]) or "not there", _font(small), size - GAP)
-                pen.text((x + GAP // 2, top + down * step + size // 2), why, FAINT, _font(small))
+            _crop(sheet, pen, packs, place or missing("not there"), (x, top + down * step), size, _font(small))
         again = " (again)" if example["duplicate_of"] is not None else ""
         y = top + step * len(pictures)
         pen.text((x, y), f"{example['response']:,.4g}{again}", INK, _font(small))
         pen.text((x, y + small + 2), _cut(pen, names[across], _font(small), size), FAINT, _font(small))
     return sheet
+
+
+def _connections(folder: Folder, packs: _Packs, layer: str, channel: int, size: int) -> Image.Image:
+    neuron = _the_neuron(folder, layer, channel)
+    rows = _edges(folder, layer, channel)
+    blocks = [
+        (f"{heading}, {sign}", [row for row in rows if row["direction"] == way and (row["contribution"] > 0) == up])
+        for way, heading in (("from", "Fed by"), ("to", "Feeds"))
+        for up, sign in ((True, "for it"), (False, "against it"))
+    ]
+    blocks = [(heading, edges) for heading, edges in blocks if edges]
+    across = max(len(edges) for _, edges in blocks)
+    size = _fitting(size, across, len(blocks) + 1)
+    small = max(9, size // 9)
+    line, step = small + 3, size + GAP
+    title, plain, words = _font(round(1.3 * small)), _font(small), _legend(rows)
+    says = [f"{layer}  channel {channel}", _numbers(neuron)]
+    width = max(
+        step * across, step + math.ceil(max(title.getlength(says[0]), *map(plain.getlength, [says[1], *words])))
+    )
+    top = max(step, (len(words) + 3) * line + small)
+    high = size + 2 * line + 5 * line  # its heading, and five lines below a picture
+    sheet, pen = _paper(width + 2 * GAP, top + high * len(blocks) + GAP)
+    crops = _strongest(folder, [(layer, channel), *((row["other_layer"], row["other_channel"]) for row in rows)])
+    _crop(sheet, pen, packs, crops.get((layer, channel)) or missing("no examples"), (GAP, GAP), size, plain)
+    pen.text((GAP + step, GAP), says[0], INK, title)
+    for down, text in enumerate([says[1], *words]):
+        pen.text((GAP + step, GAP + 2 * small + down * line), text, FAINT, plain)
+    for number, (heading, edges) in enumerate(blocks):
+        y = top + number * high + small
+        pen.text((GAP, y), heading, INK, title)
+        for at, edge in enumerate(edges):
+            x, low = GAP + at * step, y + 2 * line
+            place = crops.get((edge["other_layer"], edge["other_channel"]))
+            _crop(sheet, pen, packs, place or missing(edge["source"] or "no examples"), (x, low), size, plain)
+            for down, text in enumerate(_said(edge)):
+                colour = FAINT if down == 0 else INK
+                pen.text((x, low + size + 1 + down * line), _cut(pen, text, plain, size), colour, plain)
+    return sheet
+
+
+def _edges(folder: Folder, layer: str, channel: int) -> list[dict[str, Any]]:
+    """Rows of part `connections` of a neuron by rank. Raises `NotFoundError` with what to do, or why there are none."""
+    name = "connections"
+    part = parts.look(folder, seal.read_about(folder)["digest"], name)
+    if part.state != "sealed":
+        why = part.why or ("it is begun, not sealed" if part.folder.names("") else "there is none")
+        raise NotFoundError(f"part {name} of {folder.location}: {why}; `neuron-atlas add {name}` makes it")
+    wanted = pc.field("layer") == layer
+    columns = ["direction", "rank", "other_layer", "other_channel", "source", "contribution", "drop", "drop_random"]
+    rows = _rows(part.folder, name, wanted & (pc.field("channel") == channel), columns)
+    if not rows:
+        why = [row["why"] for row in _rows(part.folder, "additivity", wanted, ["why"]) if row["why"]]
+        said = why[0] if why else "nothing feeds it, and it feeds nothing"
+        raise NotFoundError(f"neuron {layer}:{channel}: no connections ({said})")
+    return sorted(rows, key=lambda row: row["rank"])
+
+
+def _legend(edges: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the numbers on a sheet of connections are, in lines."""
+    lines = [
+        "Each by its strongest example. Share: of all that is put",
+        "into a response, up or down, mean over the strongest.",
+    ]
+    lines += ["Feeds: of the other neuron's response."] * any(edge["direction"] == "to" for edge in edges)
+    if any(edge["drop"] is not None for edge in edges):
+        lines += [
+            "Lost: of the response of examples kept aside, without",
+            "the first so many; beside it, without others as active.",
+        ]
+    return lines
+
+
+def _said(edge: Mapping[str, Any]) -> list[str]:
+    """The lines below a connection: where it is, its share with its sign, what its removal takes and a control."""
+    lines = [edge["other_layer"] or edge["source"], f"channel {edge['other_channel']}", _signed(edge["contribution"])]
+    if edge["drop"] is not None:
+        control = edge["drop_random"]
+        lines += [f"first {edge['rank'] + 1}: lost {edge['drop']:.0%}".replace("-", "\u2212")]
+        lines += ["others: not tested" if control is None else f"others: lost {control:.0%}".replace("-", "\u2212")]
+    return lines
+
+
+def _signed(share: float) -> str:
+    return f"{share:+.1%}".replace("-", "\u2212")
+
+
+def _strongest(folder: Folder, neurons: Iterable[tuple[str | None, int]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """The crop of each neuron's strongest example."""
+    asked = {each for each in neurons if each[0] is not None}
+    wanted = pc.field("layer").isin(pa.array(sorted({str(layer) for layer, _ in asked}), pa.string()))
+    wanted &= pc.field("channel").isin(pa.array(sorted({channel for _, channel in asked}), pa.int32()))
+    wanted &= (pc.field("side") == "max") & (pc.field("rank") == 0)
+    rows = _rows(folder, "examples", wanted, ["layer", "channel", CROP])
+    return {(row["layer"], row["channel"]): row[CROP] for row in rows}
+
+
+def _crop(
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, packs: _Packs, place: Mapping[str, Any],
+    corner: tuple[int, int], size: int, font: Any,
+) -> None:  # fmt: skip
+    """A picture in its cell, or why there is none."""
+    image = packs.load(place, size)
+    _paste(sheet, image, *corner, size)
+    if image is None:
+        why = _cut(pen, place["why"] or "not there", font, size - GAP)
+        pen.text((corner[0] + GAP // 2, corner[1] + size // 2), why, FAINT, font)
+
+
+def _the_neuron(folder: Folder, layer: str, channel: int) -> dict[str, Any]:
+    """Its row. Raises `NotFoundError` with what there is instead."""
+    wanted = (pc.field("layer") == layer) & (pc.field("channel") == channel)
+    rows = _rows(folder, "neurons", wanted, ["mean", "max", "activation_rate", "dead", "why_max", "why_min"])
+    if not rows:
+        raise NotFoundError(f"neuron {layer}:{channel}: {folder.location} has none; expected {_known(folder, layer)}")
+    return rows[0]
+
+
+def _numbers(neuron: Mapping[str, Any]) -> str:
+    rate = neuron["activation_rate"]
+    about = f"max {neuron['max']:,.4g}, mean {neuron['mean']:,.4g}"
+    return about if rate is None else f"{about}, above 0 for {rate:.1%}"
 
 
 def _layer(folder: Folder, packs: _Packs, layer: str, side: str, picture: str, size: int) -> Image.Image:

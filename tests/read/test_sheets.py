@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from atlas.errors import InputError, NotFoundError, PictureError
 from atlas.read import sheets
-from atlas.store import layout, parquet
+from atlas.store import layout, parquet, parts, seal
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter, missing
 from atlas.tables import BY_NAME
@@ -85,6 +85,9 @@ def folder(tmp_path: Path) -> Folder:
     parquet.write(folder, "neurons", filled(BY_NAME["neurons"].columns, neurons))
     parquet.write(folder, "map", filled(BY_NAME["map"].columns, cells))
     parquet.write(folder, "layers", filled(BY_NAME["layers"].columns, [{"layer": "a", "channels": CHANNELS}]))
+    counts = dict.fromkeys(("images", "quarantined", "layers", "neurons", "examples"), 0)
+    about = {"name": "x", "network": {"name": "n"}, "data": {"sources": [], "count": 0}, "counts": counts}
+    seal.seal(folder, {"format_version": layout.FORMAT_VERSION, **about, "settings": {"identity": {}}})
     return folder
 
 
@@ -130,11 +133,14 @@ def test_a_large_sheet_is_drawn_smaller(folder: Folder, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("error", "match", "options"),
     [
-        (InputError, "--kind 'x': expected one of neuron, layer, tsne-grid", {"kind": "x"}),
+        (InputError, "--kind 'x': expected one of neuron, layer, tsne-grid, connections", {"kind": "x"}),
         (InputError, "--cell 2: expected 4 to 1024", {"kind": "layer", "cell": 2}),
         (InputError, "--pictures 'x': expected some of crop, ", {"kind": "layer", "pictures": ("x",)}),
         (InputError, "--layer is missing", {"kind": "layer"}),
         (InputError, "--channel is missing", {"kind": "neuron", "layer": "a"}),
+        (InputError, "--channel .* for --kind connections", {"kind": "connections", "layer": "a"}),
+        (NotFoundError, "neuron a:9: .* from 0 to 4", {"kind": "connections", "layer": "a", "channel": 9}),
+        (NotFoundError, "there is none; `neuron-atlas add", {"kind": "connections", "layer": "a", "channel": 0}),
         (NotFoundError, "layer 'b': .* expected a layer, one of a", {"kind": "layer", "layer": "b"}),
         (NotFoundError, "neuron a:9: .* a channel from 0 to 4", {"kind": "neuron", "layer": "a", "channel": 9}),
         (NotFoundError, r"neuron a:4: no examples .*all equal", {"kind": "neuron", "layer": "a", "channel": 4}),
@@ -143,6 +149,77 @@ def test_a_large_sheet_is_drawn_smaller(folder: Folder, monkeypatch: pytest.Monk
 def test_errors_name_what_and_the_cure(folder: Folder, error: Any, match: str, options: dict[str, Any]) -> None:
     with pytest.raises(error, match=match):
         sheets.draw(folder, **options)
+
+
+def edge(direction: str, rank: int, channel: int, share: float, **more: Any) -> dict[str, Any]:
+    to = {"other_layer": "a", "other_channel": channel, "contribution": share}
+    return {"layer": "a", "channel": 2, "direction": direction, "rank": rank, **to, **more}
+
+
+@pytest.fixture
+def connected(folder: Folder) -> Folder:
+    """Channel 2 is fed by 0 and 1, by the image, against it by 3, and feeds 3; channel 0 could not be taken apart."""
+    edges = [
+        edge("from", 0, 0, 0.4, drop=0.9, drop_random=-0.05),
+        edge("from", 1, 1, 0.2),
+        edge("from", 2, 1, 0.1, other_layer=None, source="image", drop=0.95),
+        edge("from", 10, 3, -0.3),
+        edge("to", 0, 3, 0.5),
+    ]
+    part = parts.folder_of(folder, "connections")
+    parquet.write(part, "connections", filled(BY_NAME["connections"].columns, edges))
+    parquet.write(part, "additivity", filled(BY_NAME["additivity"].columns, [{"layer": "a", "why": "it is gated"}]))
+    about = {
+        "name": "connections",
+        "part": "connections",
+        "version": 1,
+        "base": seal.read_about(folder)["digest"],
+        "summary": {},
+        "timings": {},
+    }
+    about |= {"settings": {"identity": {}}, "created": "2026-01-01T00:00:00+00:00", "versions": {}}
+    parts.seal_part(part, about)
+    return folder
+
+
+def test_connections(connected: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = ImageDraw.ImageDraw.text
+
+    def text(pen: ImageDraw.ImageDraw, xy: Any, words: str, *more: Any, **named: Any) -> None:
+        written.append(words)
+        write(pen, xy, words, *more, **named)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    image = sheets.draw(connected, "connections", layer="a", channel=2, cell=100)
+    found = cells(image, 100)
+    own, first, second, against = (colour(4 * channel) for channel in (2, 0, 1, 3))
+    assert [found[each] for each in (own, first, second, against)] == [100**2] * 3 + [2 * 100**2]
+    assert found[sheets.EMPTY] > 0.9 * 100**2  # the image is no neuron: its name is written in
+    top = [np.argwhere((np.asarray(image) == each).all(axis=2))[:, 0].min() for each in (own, first, against)]
+    assert top == sorted(top)
+    shares = [words for words in written if words.endswith("%") and words[0] in "+\u2212"]
+    assert shares == ["+40.0%", "+20.0%", "+10.0%", "\u221230.0%", "+50.0%"]
+    tested = [words for words in written if "lost" in words or "not tested" in words]
+    assert tested == ["first 1: lost 90%", "others: lost \u22125%", "first 3: lost 95%", "others: not tested"]
+    assert [words for words in written if words in ("Fed by, for it", "Fed by, against it", "Feeds, for it")] == [
+        "Fed by, for it",
+        "Fed by, against it",
+        "Feeds, for it",
+    ]
+    assert "image" in written
+
+
+def test_a_neuron_without_connections_says_why(connected: Folder) -> None:
+    with pytest.raises(NotFoundError, match=r"neuron a:0: no connections \(it is gated\)"):
+        sheets.draw(connected, "connections", layer="a", channel=0)
+
+
+def test_connections_of_another_atlas_are_refused(connected: Folder) -> None:
+    digest = seal.read_about(connected)["digest"].encode()
+    connected.put(layout.ATLAS, connected.get(layout.ATLAS).replace(digest, b"0" * 64))
+    with pytest.raises(NotFoundError, match="made from another atlas"):
+        sheets.draw(connected, "connections", layer="a", channel=2)
 
 
 def test_no_grid_is_said(folder: Folder) -> None:
