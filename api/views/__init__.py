@@ -89,12 +89,16 @@ SECTIONS: tuple[Section, ...] = (
     connected.REMOVALS,
     connected.ATLAS,
     localized.IMAGE,
+    localized.CLASS,
     localized.ATLAS,
     visualizations.NEURON,
     visualizations.CLASS,
     visualizations.LAYER,
     inversions.IMAGE,
     adversarial.IMAGE,
+    adversarial.MARGINS,
+    adversarial.CARRIERS,
+    adversarial.LAYER,
     inversions.ATLAS,
 )
 """In the order in which pages show them."""

@@ -30,6 +30,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from atlas import placing
 from atlas.errors import ImageError
 from atlas.types import Placement
 
@@ -197,36 +198,10 @@ def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     return (grey + 0.5).astype(np.uint8)
 
 
-def resized_size(width: int, height: int, resize: int, crop_mode: str = "center") -> tuple[int, int]:
-    """(width, height) after resizing: as torchvision's Resize (the long side is rounded down), or timm's.
-
-    squash: `resize` on both sides; border: the longer side `resize`, the other rounded to the nearest, half to even.
-    """
-    if crop_mode == "squash":
-        return resize, resize
-    if crop_mode == "border":
-        ratio = max(height / resize, width / resize)
-        return max(round(width / ratio), 1), max(round(height / ratio), 1)
-    long = int(resize * max(width, height) / min(width, height))
-    return (resize, long) if width <= height else (long, resize)
-
-
-def _crop_start(size: int, crop: int) -> int:
-    """First pixel of torchvision's CenterCrop along one axis; negative where the crop is padded."""
-    return -((crop - size) // 2) if crop > size else round((size - crop) / 2)
-
-
 def place(width: int, height: int, preprocessing: Preprocessing) -> Placement:
     """Where the network's input lies in an image of `width` x `height` pixels: stored = offset + scale * input."""
     p = preprocessing
-    resized_width, resized_height = resized_size(width, height, p.resize, p.crop_mode)
-    scale_x, scale_y = width / resized_width, height / resized_height
-    return Placement(
-        scale_x=scale_x,
-        scale_y=scale_y,
-        offset_x=scale_x * _crop_start(resized_width, p.crop),
-        offset_y=scale_y * _crop_start(resized_height, p.crop),
-    )
+    return placing.place(width, height, p.resize, p.crop, p.crop_mode)
 
 
 def to_input(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -239,8 +214,8 @@ def to_input(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uin
     """
     p, crop = preprocessing, preprocessing.crop
     image = image.convert("L") if p.channels == 1 else image
-    width, height = resized_size(image.width, image.height, p.resize, p.crop_mode)
-    left, top = _crop_start(width, crop), _crop_start(height, crop)
+    width, height = placing.resized_size(image.width, image.height, p.resize, p.crop_mode)
+    left, top = placing.crop_start(width, crop), placing.crop_start(height, crop)
     inside = (max(left, 0), max(top, 0), min(left + crop, width), min(top + crop, height))
     part = _resized_part(image, (width, height), inside, _FILTERS[p.interpolation])
     pixels = np.array(part).reshape(part.height, part.width, p.channels)  # writable

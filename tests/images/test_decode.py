@@ -24,11 +24,11 @@ from atlas.images.decode import (
     decode,
     frame,
     place,
-    resized_size,
     scaled_size,
     thumbnail,
     to_input,
 )
+from atlas.placing import resized_size
 from atlas.types import Box
 from tests import naive_images
 
