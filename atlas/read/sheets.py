@@ -185,7 +185,7 @@ def _connections(folder: Folder, packs: _Packs, layer: str, channel: int, size: 
         step * across, step + math.ceil(max(title.getlength(says[0]), *map(plain.getlength, [says[1], *words])))
     )
     top = max(step, (len(words) + 3) * line + small)
-    high = size + 2 * line + 5 * line  # its heading, and five lines below a picture
+    high = size + 8 * line  # its heading, and five lines below a picture
     sheet, pen = _paper(width + 2 * GAP, top + high * len(blocks) + GAP)
     crops = _strongest(folder, [(layer, channel), *((row["other_layer"], row["other_channel"]) for row in rows)])
     _crop(sheet, pen, packs, crops.get((layer, channel)) or missing("no examples"), (GAP, GAP), size, plain)
@@ -200,8 +200,9 @@ def _connections(folder: Folder, packs: _Packs, layer: str, channel: int, size: 
             place = crops.get((edge["other_layer"], edge["other_channel"]))
             _crop(sheet, pen, packs, place or missing(edge["source"] or "no examples"), (x, low), size, plain)
             for down, text in enumerate(_said(edge)):
-                colour = FAINT if down == 0 else INK
-                pen.text((x, low + size + 1 + down * line), _cut(pen, text, plain, size), colour, plain)
+                # Of a layer's name its end tells most, so it is cut from the front.
+                fits = _cut(pen, text[::-1], plain, size)[::-1] if down == 0 else _cut(pen, text, plain, size)
+                pen.text((x, low + size + 1 + down * line), fits, FAINT if down == 0 else INK, plain)
     return sheet
 
 
@@ -239,16 +240,12 @@ def _legend(edges: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _said(edge: Mapping[str, Any]) -> list[str]:
     """The lines below a connection: where it is, its share with its sign, what its removal takes and a control."""
-    lines = [edge["other_layer"] or edge["source"], f"channel {edge['other_channel']}", _signed(edge["contribution"])]
+    lines = [edge["other_layer"] or edge["source"], f"channel {edge['other_channel']}", f"{edge['contribution']:+.1%}"]
     if edge["drop"] is not None:
         control = edge["drop_random"]
-        lines += [f"first {edge['rank'] + 1}: lost {edge['drop']:.0%}".replace("-", "\u2212")]
-        lines += ["others: not tested" if control is None else f"others: lost {control:.0%}".replace("-", "\u2212")]
+        lines += [f"first {edge['rank'] + 1}: lost {edge['drop']:z.0%}"]
+        lines += ["others: not tested" if control is None else f"others: lost {control:z.0%}"]
     return lines
-
-
-def _signed(share: float) -> str:
-    return f"{share:+.1%}".replace("-", "\u2212")
 
 
 def _strongest(folder: Folder, neurons: Iterable[tuple[str | None, int]]) -> dict[tuple[str, int], dict[str, Any]]:
