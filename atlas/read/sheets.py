@@ -217,8 +217,8 @@ def _edges(folder: Folder, layer: str, channel: int) -> list[dict[str, Any]]:
     columns = ["direction", "rank", "other_layer", "other_channel", "source", "contribution", "drop", "drop_random"]
     rows = _rows(part.folder, name, wanted & (pc.field("channel") == channel), columns)
     if not rows:
-        why = [row["why"] for row in _rows(part.folder, "additivity", wanted, ["why"]) if row["why"]]
-        said = why[0] if why else "nothing feeds it, and it feeds nothing"
+        reasons = [row["why"] for row in _rows(part.folder, "additivity", wanted, ["why"]) if row["why"]]
+        said = reasons[0] if reasons else "nothing feeds it, and it feeds nothing"
         raise NotFoundError(f"neuron {layer}:{channel}: no connections ({said})")
     return sorted(rows, key=lambda row: row["rank"])
 

@@ -119,7 +119,7 @@ class Lying(TypedDict):
 
 def _class(say: Speaker, at: Mapping[str, Any]) -> Lying | None:
     images = say.store.images.of_class(at["class_id"], 0, OF_CLASS)
-    boxes: dict[str, dict[int, Corners]] = {CUT: {}, CENTRE: {}, GAUSSIAN: {}}
+    boxes: dict[str, dict[int, Corners]] = {CUT: {}, GAUSSIAN: {}, CENTRE: {}}
     shares: dict[str, dict[int, Corners]] = {CUT: {}, CENTRE: {}}
     judged: dict[str, list[float]] = {name: [] for name in boxes}
     looked_at = set()
