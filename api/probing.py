@@ -10,13 +10,14 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from api.http.errors import ApiError
 from api.http.gate import is_loopback
 from atlas.errors import SettingsError
-from probe.protocol import OF, QUEUE, RETRY_SECONDS, TOKEN, identity
+from probe.protocol import OF, PROBLEM, QUEUE, RETRY_SECONDS, TOKEN, identity
 
 if TYPE_CHECKING:
     import httpx
@@ -26,6 +27,8 @@ SECONDS = 120.0
 """How long an answer may take."""
 AGAIN = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before a child is started again: the first after it has answered, then the next each time it could not."""
+AGAIN_ELSEWHERE = (0.1, 0.5, 1.0)
+"""Seconds before a question is asked again that was lost with a replica: questions change nothing, so they may be."""
 SAYS = "probing at "
 """How the line begins in which a probe says its address."""
 
@@ -62,10 +65,16 @@ class Prober:
         if address is None:
             raise ApiError(503, "the probe is being started; ask again", _again(5))
         headers = {**self._headers, OF: str(identity(about))}
+        question = partial(
+            self._open().request, method, address.rstrip("/") + path, content=body, headers=headers, timeout=seconds
+        )
         try:
-            answer = await self._open().request(
-                method, address.rstrip("/") + path, content=body, headers=headers, timeout=seconds
-            )
+            answer = await question()
+            for pause in AGAIN_ELSEWHERE:
+                if not _lost(answer):
+                    break
+                await asyncio.sleep(pause)
+                answer = await question()
         except httpx.TimeoutException:
             raise ApiError(504, f"the probe has not answered within {seconds:.0f} s; ask again", _again(5)) from None
         except httpx.HTTPError:
@@ -115,6 +124,11 @@ def _again(seconds: int = RETRY_SECONDS) -> dict[str, str]:
     return {"Retry-After": str(seconds)}
 
 
+def _lost(answer: httpx.Response) -> bool:
+    """Whether a question had no answer of a probe: its replica ended under it, and what stands before it says so."""
+    return answer.status_code >= 500 and not answer.headers.get("content-type", "").startswith(PROBLEM)
+
+
 def _refused(answer: httpx.Response) -> ApiError:
     """What the probe says of a question, as the service says it; its own secret is not the caller's business."""
     if answer.status_code in (401, 403):
@@ -123,7 +137,7 @@ def _refused(answer: httpx.Response) -> ApiError:
         detail = str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
         detail = "no reason was given"
-    again = answer.headers.get("retry-after")
+    again = answer.headers.get("retry-after", "5" if _lost(answer) else None)
     status = answer.status_code if 400 <= answer.status_code < 500 else 503
     return ApiError(status, detail, {} if again is None else {"Retry-After": again})
 

@@ -161,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("dirs", nargs="+", metavar="dir", help="folder of a sealed atlas, one or more")
     probe.add_argument("--host", default="127.0.0.1", help="address to bind; another one needs a secret (%(default)s)")
     probe.add_argument("--port", type=int, default=8001, help="port (default: %(default)s)")
+    probe.add_argument("--address", metavar="auto|ADDRESS", help="of a Ray cluster: replicas on Ray Serve there")
+    probe.add_argument("--replicas", metavar="N|MIN:MAX", help="how many, or the bounds of autoscaling (default: 1)")
     probe.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     _add_probe_places(probe)
     return parser
@@ -375,8 +377,16 @@ def _probe_places(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    from jobs.probe import run
+    from jobs.probe import run, say
 
+    if options.address is not None:
+        from jobs import replicas
+
+        given = {name: getattr(options, name) for name in replicas.FLAGS if getattr(options, name) is not None}
+        replicas.run(given, address=options.address, host=options.host, port=options.port, ready=say)
+        return 0
+    if options.replicas is not None:
+        raise SettingsError(f"--replicas {options.replicas}: replicas need a cluster; give its --address, or auto")
     run(
         options.dirs,
         _probe_places(options),

@@ -31,7 +31,7 @@ def cluster(settings: Settings) -> Iterator[Workers]:
     os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: a third of the speed beside other work
     own = not ray.is_initialized()
     if own and settings.address:
-        ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+        join(settings.address)
     elif own:
         wanted = cores if settings.workers == "auto" else int(settings.workers)
         ray.init(
@@ -50,6 +50,16 @@ def cluster(settings: Settings) -> Iterator[Workers]:
     finally:
         if own:
             ray.shutdown()
+
+
+def join(address: str) -> None:
+    """Connects this process to a running cluster. Raises `SettingsError`."""
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError:
+        raise SettingsError(
+            f"--address {address}: no Ray cluster answers there; start one with `ray start --head`, or give its address"
+        ) from None
 
 
 @contextmanager
@@ -96,7 +106,13 @@ def _asked(settings: Settings) -> int:
 def make_pool(plan: Plan, workers: Workers) -> Pool:
     """A pool of workers that all know the plan."""
     shared = ray.put(plan)
-    said = ALLOCATOR | {name: os.environ[name] for name in SAID if name in os.environ}
     worker: Any = Worker
-    options = worker.options(num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus, runtime_env={"env_vars": said})
+    options = worker.options(
+        num_cpus=0 if workers.gpus else 1, num_gpus=workers.gpus, runtime_env={"env_vars": environment()}
+    )
     return Pool(lambda: options.remote(shared, workers), workers.count, plan.settings.retries)
+
+
+def environment() -> dict[str, str]:
+    """Variables that a process on another machine is started with."""
+    return ALLOCATOR | {name: os.environ[name] for name in SAID if name in os.environ}

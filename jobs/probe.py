@@ -59,15 +59,12 @@ def run(
     number = threads_for(threads)
     places = {name: flags.get(name) or () for name in PLACES}
     given = given_for(dirs, places)
-    from probe.subjects import open_subject
-    from probe.work import Desk
+    from probe.replica import open_desk
 
-    subjects = [open_subject(each, {**mine, "device": device}, number) for each, mine in zip(dirs, given, strict=True)]
-    server.warm(subjects)
-    server.serve(Desk(subjects), host=host, port=port, ready=_say)
+    server.serve(open_desk(dirs, given, device, number), host=host, port=port, ready=say)
 
 
-def _say(address: str) -> None:
+def say(address: str) -> None:
     from api.probing import SAYS
 
     print(f"{SAYS}{address}", file=sys.stderr, flush=True)

@@ -20,6 +20,8 @@ LARGEST = 20 * 1024 * 1024
 QUEUE = 32
 """Questions that wait or are answered at once; one more is told to come again."""
 RETRY_SECONDS = 1
+PROBLEM = "application/problem+json"
+"""Media type of every refusal of a probe; one without it is of what stands before the probe."""
 OF = "neuron-atlas-of"
 """Header of a question: the `Identity` of the atlas that is asked about."""
 K, MOST_K = 10, 100

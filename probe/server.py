@@ -39,6 +39,7 @@ from probe.protocol import (
     MOST_EDITED,
     MOST_PLACES,
     OF,
+    PROBLEM,
     RETRY_SECONDS,
     TOKEN,
     Busy,
@@ -93,15 +94,18 @@ class App:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send, self._desk.close)
             return
-        request = Request(scope, receive)
+        response = await self.answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to a request, or why there is none."""
         try:
-            response = await self._respond(request)
+            return await self._respond(request)
         except (AtlasError, Refusal, Busy, ClientDisconnect, Exception) as error:
             said = refusal_of(error)
             problem = {"type": "about:blank", "title": HTTPStatus(said.status).phrase, "status": said.status}
             body = orjson.dumps({**problem, "detail": " ".join(said.detail.split())[:500]})
-            response = Response(body, said.status, said.headers, "application/problem+json")
-        await response(scope, receive, send)
+            return Response(body, said.status, said.headers, PROBLEM)
 
     async def _respond(self, request: Request) -> Response:
         path = (request.scope.get("raw_path") or request.url.path.encode()).decode("ascii", "replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -15,6 +16,7 @@ import yaml
 
 from jobs import cli
 from jobs.cli import _parser, _settings
+from probe.protocol import TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -43,7 +45,7 @@ def values(node: Any, key: str) -> Iterator[Any]:
 
 def test_all_is_there() -> None:
     kinds = {document.get("kind", "Compose") for _, document in documents()}
-    assert kinds == {"RayCluster", "RayJob", "Deployment", "Service", "Ingress", "Compose"}
+    assert kinds == {"RayCluster", "RayJob", "RayService", "Deployment", "Service", "Ingress", "Compose"}
     assert [path.name for path in CONTAINERFILES] == ["api.Containerfile", "jobs.Containerfile"]
 
 
@@ -72,6 +74,34 @@ def test_the_build_of_the_job_is_one_the_command_takes(tmp_path: Path) -> None:
     assert settings.workers == str(group["replicas"])
     cores = int(next(values(group, "requests"))["cpu"])
     assert int(settings.decode_threads) + settings.threads < cores
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+def test_the_probe_of_the_service_is_one_the_command_takes() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from jobs import replicas
+
+    service = next(document for _, document in documents() if document.get("kind") == "RayService")["spec"]
+    config = ServeDeploySchema.model_validate(yaml.safe_load(service["serveConfigV2"]))
+    (deployed,) = config.applications
+    module, _, name = str(deployed.import_path).partition(":")
+    assert getattr(importlib.import_module(module), name) is replicas.application
+    words = ["probe", *deployed.args["dirs"], "--address", "auto"]
+    for flag, value in deployed.args.items():
+        assert flag in replicas.FLAGS
+        if flag != "dirs":
+            words += [f"--{flag.replace('_', '-')}", *(value if isinstance(value, list) else [str(value)])]
+    options = _parser().parse_args(words)
+    (group,) = service["rayClusterConfig"]["workerGroupSpecs"]
+    assert replicas.bounds(options.replicas) == (group["minReplicas"], group["maxReplicas"])
+    requests = next(values(group, "requests"))
+    assert int(options.threads) <= int(requests["cpu"])
+    assert (options.device == "cuda") == ("nvidia.com/gpu" in requests)
+    for pods in (service["rayClusterConfig"]["headGroupSpec"], group):
+        (container,) = next(values(pods, "containers"))
+        assert TOKEN in {each["name"] for each in container["env"]}
+        assert config.http_options.port in {port["containerPort"] for port in container["ports"]}
 
 
 def test_the_commands_of_compose_are_taken() -> None:
@@ -123,8 +153,10 @@ def test_containerfiles_copy_what_exists_and_end_without_root(path: Path) -> Non
     users = [line.split()[1] for line in lines if line.startswith("USER ")]
     assert users
     assert int(users[-1]) > 0
-    extras = set(re.findall(r'"\.\[(\w+)\]"', path.read_text()))
-    assert extras == {path.name.split(".")[0]}
+    extras = re.findall(r'"\.\[(\w+)\]"', path.read_text())
+    assert extras == {"jobs": ["replicas"], "api": ["api"]}[path.name.split(".")[0]]
+    rooms = {line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line}
+    assert {"atlas", "jobs", "api", "probe"} <= rooms
     command = json.loads(next(line for line in lines if line.startswith("CMD ")).removeprefix("CMD "))
     entry = json.loads(next(line for line in lines if line.startswith("ENTRYPOINT ")).removeprefix("ENTRYPOINT "))
     assert entry[0] == "neuron-atlas"
