@@ -46,6 +46,8 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     except OSError as error:
         return _stop(JobError(f"{error}; mend the cause, then run the same command again to go on"), 3)
+    except SystemExit as error:
+        return _stop(JobError(f"code of the network ended the command (SystemExit: {error.code}); mend it"), 3)
     except KeyboardInterrupt:
         print("neuron-atlas: interrupted; the same command goes on", file=sys.stderr)
         return 130

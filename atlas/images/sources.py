@@ -178,9 +178,10 @@ def walk(root: str) -> Iterator[tuple[str, list[str]]]:
                 if entry.name.startswith("."):
                     continue
                 path = f"{inside}{entry.name}"
-                if entry.is_dir():
+                kind = _kind_of(entry)
+                if kind == "folder":
                     folders.append(path)
-                elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):  # noqa: PTH110
+                elif kind == "file":
                     names.append(path)
         if names:
             yield inside.partition("/")[0], names
@@ -189,6 +190,17 @@ def walk(root: str) -> Iterator[tuple[str, list[str]]]:
             identity = (status.st_dev, status.st_ino)
             if identity not in above:
                 stack.append((f"{path}/", (*above, identity)))
+
+
+def _kind_of(entry: os.DirEntry[str]) -> Literal["folder", "file"] | None:
+    """What an entry is; a link that leads nowhere, or to itself, counts as a file, which cannot be read later."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        lost = entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
+        return "file" if entry.is_file() or lost else None
+    except OSError:  # a link round in a circle, or through a folder that may not be searched
+        return "file"
 
 
 def _walk_bucket(root: str) -> Iterator[tuple[str, list[str]]]:

@@ -25,6 +25,8 @@ from atlas.store.files import Folder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_STARTS = (b"PK\x03\x04", b"\x80")
+"""First bytes of what torch.save writes: a zip file, or once a pickle."""
 
 
 @dataclass(frozen=True)
@@ -136,18 +138,24 @@ def read_state(path: str) -> dict[str, Tensor]:
 def _unpickled(body: bytes, path: str) -> Any:
     import io
 
+    if not body:
+        raise NetworkError(f"--weights {path}: the file is empty; expected safetensors or a state dict")
+    refused = f"--weights {path}: not a state dict; expected what torch.save(module.state_dict()) or safetensors writes"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on pickle's protocols: what counts is said below
             return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not body.startswith(_STARTS):
+            raise NetworkError(refused) from None
         reason = str(error).splitlines()[0] if str(error) else "unsupported content"
         raise NetworkError(
             f"--weights {path}: refused, it holds more than tensors and could run code ({reason[:120]}); "
             "save module.state_dict() alone, best as safetensors"
         ) from None
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise NetworkError(f"--weights {path}: not a state dict ({str(error).splitlines()[0][:120]})") from None
+    except Exception as error:  # torch's reader says of foreign bytes whatever it stumbles over
+        reason = next(iter(str(error).splitlines()), "")[:120]
+        raise NetworkError(f"{refused} ({type(error).__name__}: {reason})") from None
 
 
 def _unwrapped(loaded: Any, path: str) -> dict[str, Tensor]:

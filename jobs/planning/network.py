@@ -10,6 +10,7 @@ from atlas.network import layers, load, nvjpeg
 from atlas.network.graph import trace
 from atlas.network.load import NetworkSource
 from atlas.network.session import Session, open_session
+from atlas.network.sources.guest import guest
 from atlas.settings import Settings
 from atlas.types import Layer
 
@@ -56,7 +57,8 @@ def plan_network(settings: Settings) -> NetworkPlan:
     loaded = load.build(source)
     preprocessing = resolve_preprocessing(settings, loaded.preprocessing)
     crop = preprocessing.crop
-    graph = trace(loaded.module, layers.example(loaded.module, crop, crop, preprocessing.channels))
+    with guest(settings.network, "its forward pass"):
+        graph = trace(loaded.module, layers.example(loaded.module, crop, crop, preprocessing.channels))
     chosen = layers.layers_of(graph, settings.layers, settings.exclude)
     code = layers.OUTPUT if settings.no_classes else layers.code_source(graph, settings.code_layer)
     for name in settings.map_layers:

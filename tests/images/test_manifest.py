@@ -279,3 +279,19 @@ def test_a_vanished_file_is_one_image_a_vanished_source_is_not(tmp_path: Path) -
     for manifest in (folder, tar, parquet):
         with pytest.raises(JobError, match="is gone; put it back"):
             bodies(manifest)
+
+
+def test_a_link_to_itself_goes_to_quarantine(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"a")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "nowhere.jpg").symlink_to("none.jpg")
+    (folder / "round").symlink_to("round")
+    found = dict(
+        zip(*(list(each) for each in zip(*read_images(list_images([str(folder)]).table), strict=True)), strict=True)
+    )
+    assert found[0] == b"a"
+    assert [found[n].reason for n in (1, 2)] == ["missing", "missing"]
+    with pytest.raises(SourceError, match="round"):
+        list_images([str(folder / "round")])

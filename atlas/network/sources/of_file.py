@@ -6,12 +6,18 @@ import hashlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor, nn
 
 from atlas.errors import NetworkError
 from atlas.images.decode import Preprocessing
+from atlas.network.sources.guest import guest
 from atlas.network.sources.of_torchvision import import_torchvision
+
+
+class _TorchvisionError(NetworkError):
+    """torchvision was imported beside a torch build for which its C++ operators do not load."""
 
 
 def read(name: str) -> bytes:
@@ -27,30 +33,46 @@ def make(name: str, body: bytes | None, channels: int | None) -> tuple[nn.Module
     """What the file's function gives, and the digest of the file. Raises `NetworkError` in one line."""
     assert body is not None
     path, _, factory = name.rpartition(":")
-    if b"torchvision" in body or b"timm" in body:
-        import_torchvision()  # first, as it may need help to be imported at all
+    try:
+        made = _made(name, body, path, factory)
+    except _TorchvisionError:
+        import_torchvision()  # some module imports it, and it needs help to be imported
+        made = _made(name, body, path, factory)
+    if not isinstance(made, nn.Module):
+        raise NetworkError(f"--network {name}: {factory}() gave a {type(made).__name__}, expected a torch.nn.Module")
+    return made, hashlib.sha256(body).hexdigest()
+
+
+def _made(name: str, body: bytes, path: str, factory: str) -> Any:
+    """What the function gives. Raises `NetworkError`."""
     # A name that no other module has, so that a user's file never shadows a library.
     module_name = f"_neuron_atlas_network_{hashlib.sha256(body).hexdigest()[:12]}"
     user = ModuleType(module_name)
     user.__file__ = path
     sys.modules[module_name] = user
     try:
-        exec(compile(body, path, "exec"), user.__dict__)
+        with guest(name, f"importing {path}"):
+            exec(compile(body, path, "exec"), user.__dict__)
+    except NetworkError:
+        raise
     except Exception as error:
-        raise NetworkError(
-            f"--network {name}: importing {path} raised {type(error).__name__}: {error}; mend the file"
-        ) from None
+        raise _raised(name, f"importing {path}", error, "; mend the file") from None
     make = getattr(user, factory, None)
     if not callable(make):
         there = ", ".join(n for n, v in vars(user).items() if getattr(v, "__module__", None) == module_name)
         raise NetworkError(f"--network {name}: {path} has no function {factory!r}; it has {there or 'none'}")
     try:
-        made = make()
+        with guest(name, f"{factory}()"):
+            return make()
+    except NetworkError:
+        raise
     except Exception as error:
-        raise NetworkError(f"--network {name}: {factory}() raised {type(error).__name__}: {error}") from None
-    if not isinstance(made, nn.Module):
-        raise NetworkError(f"--network {name}: {factory}() gave a {type(made).__name__}, expected a torch.nn.Module")
-    return made, hashlib.sha256(body).hexdigest()
+        raise _raised(name, f"{factory}()", error) from None
+
+
+def _raised(name: str, what: str, error: Exception, cure: str = "") -> NetworkError:
+    kind = _TorchvisionError if "operator torchvision::" in str(error) else NetworkError
+    return kind(f"--network {name}: {what} raised {type(error).__name__}: {error}{cure}")
 
 
 def default_state(name: str, body: bytes | None, channels: int | None) -> dict[str, Tensor]:
