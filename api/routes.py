@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 from fastapi import FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from api import views
 from api.html import environment
+from api.http.dear import Dear
 from api.http.errors import ApiError
 from api.http.gate import FRAMED
 from api.http.metrics import TYPE, Metrics
@@ -50,6 +50,7 @@ class Service:
         self.metrics = metrics
         self.version = version
         self.pages = Pages()
+        self.dear = Dear()
         self.speakers = {
             name: Speaker(shelf, pictures=pictures, private=private, prober=prober)
             for name, shelf in library.shelves.items()
@@ -84,7 +85,7 @@ class Service:
                     call = replace(call, body=await _body(request, view.largest))
                 with _of_atlas(call):
                     if view.slow:
-                        return await run_in_threadpool(lambda: _answered(answer(view, call)))
+                        return await self.dear.run(lambda: _answered(answer(view, call)))
                     value = answer(view, call)
                     return _answered(await value if isawaitable(value) else value)
 
@@ -106,7 +107,7 @@ class Service:
             request.scope[FRAMED] = embed
             with _of_atlas(call):
                 if slow:
-                    text = await run_in_threadpool(self.pages.render, view, call)
+                    text = await self.dear.run(lambda: self.pages.render(view, call))
                 else:
                     text = self.pages.render(view, call)
             return Answer(text.encode(), HTML)
@@ -232,7 +233,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "there is no such thing", 408: "the body comes too slowly",
         409: "the probe has loaded another atlas", 413: "the body is too large",
         414: "the address is too long", 422: "a value is not as expected",
-        429: "the probe's queue is full", 503: "there is no probe, or it is being started",
+        429: "the probe's queue is full", 503: "too many such answers are being made, or there is no probe yet",
         504: "the probe has not answered in time",
     }  # fmt: skip
     return {status: {"description": names[status], "content": content} for status in statuses}
@@ -247,6 +248,8 @@ def _described(view: View) -> dict[str, Any]:
             responses[200]["description"] = "an image file"
             responses |= _errors(403)
     more: dict[str, Any] = {"responses": responses, "methods": [view.method]}
+    if view.slow:
+        responses |= _errors(503)
     if view.body is not None:
         responses |= _errors(400, 408, 413)
         more["requestBody"] = view.body

@@ -1,0 +1,76 @@
+"""Dear answers do not hold up cheap ones, and are bounded in number."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from api import routes
+from api.app import create_app
+from api.http.dear import RETRY_SECONDS, Dear
+from api.http.errors import ApiError
+from tests.api.serving import serving
+
+A = "/api/v1/atlases/plain"
+REQUESTS = 60
+
+
+def p99(atlases: Path, monkeypatch: pytest.MonkeyPatch, dear: Dear) -> float:
+    """Seconds of the slowest cheap answers while sixty dear ones are asked for."""
+    real = routes.answer
+
+    def burn(view: Any, call: Any) -> Any:
+        if view.name == "images":
+            end = time.thread_time() + 0.02
+            while time.thread_time() < end:
+                pass
+        return real(view, call)
+
+    monkeypatch.setattr(routes, "answer", burn)
+    monkeypatch.setattr(routes, "Dear", lambda: dear)
+    took = []
+    with serving(create_app([atlases / "plain"])) as address, httpx.Client(base_url=address, timeout=60) as client:
+        client.get("/livez")
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            asked = [pool.submit(httpx.get, f"{address}{A}/images", timeout=60) for _ in range(REQUESTS)]
+            while not all(each.done() for each in asked):
+                for path in ("/livez", f"{A}/neurons/conv1/1"):
+                    begin = time.perf_counter()
+                    assert client.get(path).status_code == 200
+                    took.append(time.perf_counter() - begin)
+            assert {each.result().status_code for each in asked} == {200}
+    monkeypatch.undo()
+    return float(np.quantile(took, 0.99))
+
+
+def test_cheap_answers_do_not_queue_behind_dear_ones(atlases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = p99(atlases, monkeypatch, Dear(at_once=REQUESTS))
+    bounded = p99(atlases, monkeypatch, Dear())
+    assert bounded < without / 2 or bounded < 0.05, (bounded, without)
+
+
+def test_beyond_the_bound_it_is_503_with_a_time() -> None:
+    go = threading.Event()
+
+    async def several() -> list[Any]:
+        dear = Dear(at_once=1, waiting=2)
+        asked = [asyncio.create_task(dear.run(go.wait)) for _ in range(4)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        go.set()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return [*found, await dear.run(lambda: "free again")]
+
+    *answered, refused, again = asyncio.run(several())
+    assert answered == [True] * 3
+    assert isinstance(refused, ApiError)
+    assert refused.status == 503
+    assert refused.headers == {"Retry-After": str(RETRY_SECONDS)}
+    assert again == "free again"
