@@ -15,6 +15,8 @@ from atlas.tables.columns import MEASURES
 from atlas.tables.examples import TRUST
 
 Row = dict[str, Any]
+NEAR = 0.05
+"""Share of the response beyond that of a random fifth, below which a measure is near nothing."""
 
 
 def trust_rows(explanations: pa.Table, layers: Sequence[str]) -> pa.Table:
@@ -62,9 +64,21 @@ def words(table: pa.Table, layers: int, neurons: int) -> list[str]:
             f"alone (a random fifth {_percent(middle['sufficiency_random'])}); without it "
             f"{_percent(middle['comprehensiveness'])} is lost (random: "
             f"{_percent(middle['comprehensiveness_random'])}); over {len(of_kind):,} of {neurons:,} neurons "
-            f"in {where} of {layers} layers"
+            f"in {where} of {layers} layers{_verdict(middle)}"
         )
     return [*lines, *_compared(rows)]
+
+
+def _verdict(middle: Mapping[str, float]) -> str:
+    """What the two measures say apart, where one of them or both are no more than a random fifth has."""
+    enough, needed = (middle[name] - middle[f"{name}_random"] >= NEAR for name in ("sufficiency", "comprehensiveness"))
+    if enough and needed:
+        return ""
+    if not enough and not needed:
+        return ": neither sufficient nor comprehensive beyond chance"
+    if enough:
+        return ": sufficient, but not comprehensive beyond chance: what it marks is enough, and not all that is"
+    return ": comprehensive, but not sufficient beyond chance: what it marks is needed, and not enough alone"
 
 
 def _compared(rows: pa.Table) -> list[str]:
