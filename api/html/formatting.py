@@ -37,12 +37,12 @@ def name(word: str) -> str:
 
 
 def figures(value: float | None) -> str:
-    """Three significant figures, a thin space between thousands, a true minus; – for none."""
+    """Three significant figures, a comma between thousands, a true minus; – for none."""
     if value is None or not math.isfinite(value):
         return "–"
     size = abs(value)
     if size >= 1000 or size == int(size) < 1000:
-        text = f"{size:,.0f}".replace(",", "\u202f")
+        text = f"{size:,.0f}"
     elif size >= 100:
         text = f"{size:.0f}"
     elif size >= 10:
@@ -55,8 +55,8 @@ def figures(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
-    """A whole number with a thin space between thousands."""
-    return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+    """A whole number with a comma between thousands."""
+    return "–" if value is None else f"{value:,}"
 
 
 def percent(value: float | None) -> str:

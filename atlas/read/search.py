@@ -34,8 +34,8 @@ def search(atlas: Atlas, q: str) -> list[Hit]:
 
 
 def _counted(count: int, word: str) -> str:
-    """`1 image`, `1 234 images`."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}".replace(",", "\u202f")
+    """`1 image`, `1,234 images`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _layers(atlas: Atlas, wanted: str) -> list[Hit]:

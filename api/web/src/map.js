@@ -31,7 +31,7 @@ async function main() {
   }
   map.start();
   box.dataset.ready = String(points.count);
-  say(`${points.count.toLocaleString("en").replaceAll(",", "\u202f")} images`);
+  say(`${points.count.toLocaleString("en")} images`);
 }
 
 function say(text) { status.textContent = text; }
