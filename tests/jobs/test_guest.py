@@ -81,7 +81,7 @@ def test_a_file_that_takes_long_is_said_so(
 
 
 def test_a_file_may_import_timm_and_torchvision_through_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls: list[int] = []
     monkeypatch.setattr("atlas.network.sources.of_file.import_torchvision", lambda: calls.append(1))
     code = "import sys\nif not getattr(sys, '_helped', 0):\n    sys._helped = 1\n"
     code += "    raise RuntimeError('operator torchvision::nms does not exist')\n"
