@@ -37,8 +37,8 @@ def option(
     list of them may be "none".
     `auto`: a text that is "auto" or a whole number of that range. `several`: a list whose texts may hold commas.
     `operational`: it never changes what is made, only how. `stage`: the stage that it is about. `name`: its name for
-    people, where that is a keyword of Python. `contents`: "file", "atlas" or "either", where the value says where one
-    lies: its contents count, not its place.
+    people, where that is a keyword of Python. `contents`: "file", "atlas", "either" or "encoder", where the value says
+    where one lies: its contents count, not its place.
     """
     metadata = {
         "help": help, "low": low, "high": high, "choices": choices, "auto": auto, "several": several,

@@ -15,6 +15,7 @@ from atlas.options import read_toml
 from atlas.settings import OPERATIONAL, PLACES, RUNNING, Settings, from_mapping
 from atlas.store import seal
 from atlas.types import SIDES
+from atlas.words.settings import WordsSettings
 from jobs import shown, stages
 from jobs.flags import add_options
 
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     find.add_argument("dir", help="folder of a sealed atlas with the part words")
     find.add_argument("words", help='words, or a formula: "dog AND NOT terrier"')
     find.add_argument("-k", type=int, default=20, help="how many (default: %(default)s)")
+    add_options(find, WordsSettings, ("encoder",), otherwise="concept words alone")
     picture = command("picture", _picture, "a sheet for a paper or a slide")
     picture.add_argument("dir", help="folder of a sealed atlas")
     kinds = ("neuron", "layer", "tsne-grid", "connections")
@@ -405,7 +407,7 @@ def _find(options: argparse.Namespace) -> int:
     import atlas
     from jobs.show import found
 
-    print(found(atlas.open(options.dir), options.words, options.k))
+    print(found(atlas.open(options.dir), options.words, options.k, getattr(options, "encoder", None)))
     return 0
 
 

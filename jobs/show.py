@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import InputError
+from atlas.errors import InputError, SettingsError
 from atlas.store import parts
+from atlas.words import encoders
 
 if TYPE_CHECKING:
     from atlas.read.catalog import Atlas
@@ -87,15 +88,34 @@ def parts_of(opened: Atlas) -> list[str]:
     return lines
 
 
-def found(opened: Atlas, words: str, k: int) -> str:
-    """Neurons whose words match, with why."""
+def found(opened: Atlas, words: str, k: int, encoder: str | None = None) -> str:
+    """Neurons whose words match, with why; with an encoder also those whose crops lie nearest to the words.
+
+    Raises `SettingsError` for another encoder than that of the part, `NetworkError` for one that cannot be made.
+    """
     rows = [
         (f"{each.layer} {each.channel}", each.side, each.words, f"{each.held_out:.3f}", f"{each.held_out_excess:.1f}")
         for each in opened.find(words, k)
     ]
-    if not rows:
-        return f"no neuron stands for {words!r} beyond chance"
-    return table(("neuron", "side", "words", "held out", "deviations above chance"), rows)
+    header = ("neuron", "side", "words", "held out", "deviations above chance")
+    said = [table(header, rows) if rows else f"no neuron stands for {words!r} beyond chance"]
+    if encoder is not None:
+        said += ["", _by_crops(opened, words, k, encoder)]
+    elif opened.store.embeddings.encoder is not None:
+        said += ["", f"any words are searched with --encoder, the one of digest {opened.encoder[:12]}"]
+    return "\n".join(said)
+
+
+def _by_crops(opened: Atlas, words: str, k: int, name: str) -> str:
+    wanted, loaded = opened.encoder, encoders.load(name)
+    if loaded.digest != wanted:
+        raise SettingsError(
+            f"--encoder {name}: not the one that the part words was made with (digest {loaded.digest[:12]}, expected "
+            f"{wanted[:12]})"
+        )
+    rows = [(f"{each.layer} {each.channel}", each.why) for each in opened.alike(loaded.text(words), k)]
+    said = f"crops nearest to {words!r}; any words have nearest ones: this is no test against chance"
+    return f"{said}\n{table(('neuron', 'why'), rows)}"
 
 
 def neighbours(opened: Atlas, image_id: int, k: int) -> str:

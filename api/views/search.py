@@ -35,15 +35,22 @@ class HitList(TypedDict):
 
     q: Annotated[str, doc("what was looked for", "cat")]
     items: Annotated[list[Hit], doc("at most fifty")]
+    note: Annotated[str | None, doc("what this search does not look at, and what does", None)]
     next: Next
 
 
+CROPS = (
+    "Neurons are found by concept words here; their crops are searched by any words with: neuron-atlas find DIR "
+    '"WORDS" --encoder NAME'
+)
 Q = Param("q", "text", "what to look for: part of a name, or `layer channel`", "", high=200, example="conv")
 
 
 def _answer(call: Call) -> HitList:
     say, q = call.say, call.values["q"]
-    return {"q": q, "items": [_hit(say, hit) for hit in search.search(say.shelf.atlas, q)], "next": None}
+    hits = [_hit(say, hit) for hit in search.search(say.shelf.atlas, q)]
+    note = CROPS if q.strip() and say.store.parts.sealed("embeddings") else None  # the service holds no encoder
+    return {"q": q, "items": hits, "note": note, "next": None}
 
 
 def _hit(say: Speaker, hit: search.Hit) -> Hit:

@@ -16,9 +16,11 @@ from atlas.store.files import Folder
 
 if TYPE_CHECKING:
     import duckdb
+    from numpy.typing import ArrayLike
     from PIL.Image import Image as Picture
 
     from atlas.read.audit import Report
+    from atlas.read.embeddings import Alike, Embeddings
     from atlas.read.examples import Examples
     from atlas.read.habits import Habits
     from atlas.read.images import Images
@@ -73,6 +75,15 @@ class Store:
         from atlas.read.words import Words
 
         return Words(self.parts.table("words"))
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """Neurons by vectors of an encoder; read at the first question."""
+        from atlas.read.embeddings import Embeddings
+
+        made = self.parts.sealed("embeddings")
+        digest = made[0].about["settings"]["identity"].get("encoder") if made else None
+        return Embeddings(self.parts.table("embeddings"), digest)
 
     @cached_property
     def habits(self) -> Habits:
@@ -228,6 +239,24 @@ class Atlas:
                 f"{self.name} has no part words; make it with: neuron-atlas add words {self.folder.location}"
             )
         return self.store.words.find(words, k)
+
+    @property
+    def encoder(self) -> str:
+        """The digest of the text-image encoder of the part words. Raises `NotFoundError` where it has none."""
+        if self.store.embeddings.encoder is None:
+            raise NotFoundError(
+                f"{self.name} has no embeddings; they are made with the part: neuron-atlas add words "
+                f"{self.folder.location} --encoder open_clip:NAME"
+            )
+        return self.store.embeddings.encoder
+
+    def alike(self, vector: ArrayLike, k: int = 20) -> list[Alike]:
+        """Neurons whose strongest crops lie nearest to words, given as their vector by the encoder of digest `encoder`.
+
+        Raises `NotFoundError` where the part was made without one, `InputError` for a vector of another size.
+        """
+        assert self.encoder, "an atlas without one has raised"
+        return self.store.embeddings.find(vector, k)
 
     def image(self, image_id: int) -> Image:
         """One image: `.thumbnail`, `.examples`, `.neighbours()`. Raises `NotFoundError` for one that there is not."""

@@ -43,6 +43,7 @@ TABLES: tuple[Table, ...] = (
     network.SANITY,
     occlusion.OCCLUSION,
     words.WORDS,
+    words.EMBEDDINGS,
     connections.CONNECTIONS,
     connections.ADDITIVITY,
     connections.REMOVALS,

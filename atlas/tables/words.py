@@ -49,3 +49,27 @@ WORDS = Table(
     ),
     part=PART,
 )  # fmt: skip
+
+EMBEDDINGS = Table(
+    "embeddings",
+    "atlas",  # vectors are for `find`: no page lists their numbers
+    "where the strongest crops of a neuron lie in the space of a text-image encoder, for free words",
+    schema(
+        LAYER,
+        CHANNEL,
+        column(
+            "embedding", pa.list_(pa.float32()), "mean of the unit vectors of at most nine crops of side max, near "
+            "duplicates left out, itself of length 1",
+        ),
+    ),
+    key=("layer", "channel"),
+    references=(neuron(),),
+    rules=(
+        Rule(
+            "an embedding of another length than 1",
+            "SELECT 1 FROM embeddings WHERE NOT abs(list_inner_product(embedding, embedding) - 1) < 1e-4",
+        ),
+        Rule("embeddings of several sizes", "SELECT 1 FROM embeddings HAVING count(DISTINCT len(embedding)) > 1"),
+    ),
+    part=PART,
+)  # fmt: skip

@@ -16,6 +16,10 @@ class WordsSettings:
         None, "a TSV, CSV or Parquet file of concepts: class folder or image key, concept, and a third column that "
         "tells concepts of one name apart", contents="file",
     )  # fmt: skip
+    encoder: str | None = option(
+        None, "a text-image encoder for free words, over the strongest crops: open_clip:NAME[:FILE] or FILE.py:FACTORY",
+        contents="encoder",
+    )  # fmt: skip
     length: int = option(3, "concepts in a formula at most", low=1, high=3)
     beam: int = option(10, "formulas of each length that are extended", low=1, high=100)
     least: int = option(5, "images of each half that a formula holds for at least", low=2, high=10_000)

@@ -11,6 +11,7 @@ from atlas import options
 from atlas.errors import SettingsError
 from atlas.store import layout, seal
 from atlas.store.files import Folder
+from atlas.words import encoders
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class PartPlan:
 
 
 def settings_of(given: Any) -> dict[str, Any]:
-    """What the contents of a part depend on: its options, and the contents of the files and atlases that they name.
+    """What the contents of a part depend on: its options, and the contents of the files, atlases, encoders they name.
 
     Raises `SettingsError` where one cannot be read.
     """
@@ -44,6 +45,8 @@ def settings_of(given: Any) -> dict[str, Any]:
 
 
 def _contents(flag: str, place: str, kind: str) -> str:
+    if kind == "encoder":
+        return encoders.load(place).digest
     if kind == "atlas" or (kind == "either" and Folder(place).exists(layout.ATLAS)):
         return str(seal.read_about(Folder(place))["digest"])
     if Path(place).is_dir():

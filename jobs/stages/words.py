@@ -1,12 +1,14 @@
 """Words: blocks of neurons are searched for formulas, and shuffled orders for what chance finds.
 
+With an encoder, blocks of neurons have their strongest crops embedded too.
+
 Which shuffled orders there are depends on the ties of the responses: a null for each pattern of ties.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas.analyse import responses
+from atlas.errors import SettingsError
 from atlas.store.sealed import Sealed
-from atlas.words import concepts, null, orders, part
+from atlas.words import concepts, embed, encoders, null, orders, part
 from atlas.words.concepts import Concepts
+from atlas.words.encoders import Loaded
 from atlas.words.naming import Halves
 from atlas.words.null import Null
 from atlas.words.part import Prepared
@@ -33,10 +37,13 @@ if TYPE_CHECKING:
 
 NEURONS = 256  # of a chunk, on both sides
 SHUFFLES = 500  # of a chunk
+EMBEDDED = 64  # neurons of a chunk
+EMBED = 0.5  # seconds of a neuron's crops, of a base-size encoder on a core
 SEARCH = 0.012  # seconds of a search, of 1,500 concepts and 4,096 images
 LEVEL = 0.05
 _CONCEPTS = "work/words-concepts.npz"
 _SAME = 1e-9  # figures that are computed again differ by rounding at most
+_NEAR = 1e-3  # and those of an encoder in float32 by that of its device
 
 
 def check(sealed: Sealed, settings: WordsSettings) -> None:
@@ -45,7 +52,7 @@ def check(sealed: Sealed, settings: WordsSettings) -> None:
 
 
 def chunks(job: Job) -> Sequence[Chunk]:
-    """Blocks of neurons of each layer, then shuffled orders of each pattern of ties."""
+    """Blocks of neurons of each layer, then shuffled orders of each pattern of ties, then blocks to embed."""
     settings: WordsSettings = job.options
     prepared = prepare(job.atlas, settings)
     _put(job, prepared)
@@ -61,12 +68,24 @@ def chunks(job: Job) -> Sequence[Chunk]:
             last = min(first + NEURONS, size)
             chosen = np.flatnonzero(controls[layer][first:last]).tolist()
             found.append(
-                Chunk(2 * (last - first), f"neurons {first} to {last - 1} of {layer}", (layer, first, last, chosen))
+                Chunk(
+                    2 * (last - first),
+                    f"neurons {first} to {last - 1} of {layer}",
+                    ("neurons", layer, first, last, chosen),
+                )
             )
     for key in sorted(key for key in keys if key[0] < orders.PARTS):
         for first in range(0, settings.shuffles, SHUFFLES):
             count = min(SHUFFLES, settings.shuffles - first)
-            found.append(Chunk(count, f"shuffled orders {first} to {first + count - 1}", (*key, first, count)))
+            found.append(
+                Chunk(count, f"shuffled orders {first} to {first + count - 1}", ("orders", *key, first, count))
+            )
+    for layer, size in sizes if settings.encoder else []:
+        for first in range(0, size, EMBEDDED):
+            last = min(first + EMBEDDED, size)
+            found.append(
+                Chunk(last - first, f"crops of {first} to {last - 1} of {layer}", ("crops", layer, first, last))
+            )
     return found
 
 
@@ -100,25 +119,73 @@ def _taken(body: bytes, least: int) -> Prepared:
 
 
 def work(worker: Work, chunk: int, given: tuple[Any, ...]) -> None:
-    """Searches one block of neurons, or some shuffled orders."""
-    settings: WordsSettings = worker.options
-    prepared = worker.keep("words", lambda: _taken(worker.folder.get(_CONCEPTS), settings.least))
+    """Searches one block of neurons, or some shuffled orders; or embeds the crops of a block."""
+    kind, *rest = given
     with worker.result("words", chunk) as result:
-        if isinstance(given[0], str):
-            layer, first, last, chosen = given
-            flags = np.zeros(last - first, bool)
-            flags[chosen] = True
-            rows, constant = named(worker.atlas, prepared, settings, layer, np.arange(first, last), flags)
-            result.rows |= {"words": rows, "constant": constant}
-        else:
-            top, bottom, first, count = given
-            best = null.draw(
-                prepared.halves.table, (top, bottom), first, count, settings.length, settings.beam, settings.seed
-            )  # fmt: skip
-            result.rows["null"] = pa.table({
-                "top": np.full(count, top), "bottom": np.full(count, bottom),
-                "best": pa.array(best.tolist(), pa.list_(pa.float64())),
-            })  # fmt: skip
+        result.rows |= _WORK[kind](worker, *rest)
+
+
+def _neurons(worker: Work, layer: str, first: int, last: int, chosen: list[int]) -> dict[str, pa.Table]:
+    flags = np.zeros(last - first, bool)
+    flags[chosen] = True
+    channels = np.arange(first, last)
+    rows, constant = named(worker.atlas, _prepared(worker), worker.options, layer, channels, flags)
+    return {"words": rows, "constant": constant}
+
+
+def _orders(worker: Work, top: int, bottom: int, first: int, count: int) -> dict[str, pa.Table]:
+    settings: WordsSettings = worker.options
+    best = null.draw(
+        _prepared(worker).halves.table, (top, bottom), first, count, settings.length, settings.beam, settings.seed
+    )  # fmt: skip
+    rows = pa.table({
+        "top": np.full(count, top), "bottom": np.full(count, bottom),
+        "best": pa.array(best.tolist(), pa.list_(pa.float64())),
+    })  # fmt: skip
+    return {"null": rows}
+
+
+def _crops(worker: Work, layer: str, first: int, last: int) -> dict[str, pa.Table]:
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done = count
+
+    worker.watch = lambda: done
+    return {"embeddings": embedded(worker, layer, first, last, step)}
+
+
+_WORK: dict[str, Callable[..., dict[str, pa.Table]]] = {"neurons": _neurons, "orders": _orders, "crops": _crops}
+
+
+def _prepared(worker: Work) -> Prepared:
+    settings: WordsSettings = worker.options
+    return worker.keep("words", lambda: _taken(worker.folder.get(_CONCEPTS), settings.least))
+
+
+def embedded(
+    worker: Work, layer: str, first: int, last: int, step: Callable[[int], None] = lambda done: None
+) -> pa.Table:
+    """Embeddings of some neurons of a layer, as `embed.block` gives them."""
+    encoder = worker.keep("encoder", lambda: _encoder(worker))
+    rows = worker.keep("crops", lambda: embed.examples(worker.atlas))
+    return embed.block(encoder, worker.atlas.folder, rows, layer, first, last, step)
+
+
+def _encoder(worker: Work) -> Loaded:
+    """The encoder on this worker. Raises `SettingsError` where it is another one here."""
+    import torch
+
+    from atlas.network.session import device_of
+
+    settings, planned = worker.plan.settings, worker.plan.part
+    assert planned is not None, "words are a part"
+    torch.set_num_threads(settings.threads)
+    found = encoders.load(worker.options.encoder, str(device_of(settings.device)))
+    if found.digest != planned.settings["encoder"]:
+        raise SettingsError(f"--encoder {found.name}: is another one on this machine than where the job was started")
+    return found
 
 
 def named(
@@ -137,6 +204,21 @@ def finish(job: Job) -> None:
     prepared = _taken(job.folder.get(_CONCEPTS), settings.least)
     said = part.summary(rows, shuffled, _rows(job, "constant", part.CONSTANT), prepared, LEVEL)
     job.summary |= said
+    if settings.encoder is not None:
+        job.summary |= _embeddings(job)
+
+
+def _embeddings(job: Job) -> dict[str, Any]:
+    """Writes the embeddings; what is said of them."""
+    assert job.plan.part is not None, "words are a part"
+    rows = _rows(job, "embeddings", embed.ROWS)
+    job.write("embeddings", rows)
+    alike = embed.alike(np.array(rows.column("embedding").to_pylist(), np.float64))
+    return {
+        "embedded": len(rows),
+        "embeddings_cosine": None if alike is None else round(alike, 6),
+        "encoder": job.plan.part.settings["encoder"],
+    }
 
 
 def _rows(job: Job, name: str, columns: pa.Schema) -> pa.Table:
@@ -153,13 +235,17 @@ def _nulls(job: Job) -> dict[tuple[int, int], Null]:
 
 
 def seconds(todo: Todo, rates: Rates, workers: int) -> float:
-    """Two searches a neuron, and one a shuffled order."""
+    """Two searches a neuron, and one a shuffled order; with an encoder its crops."""
     shuffles = todo.options.shuffles if todo.options is not None else null.SHUFFLES
-    return SEARCH * rates.core * (2 * todo.neurons + shuffles) / max(workers, 1)
+    crops = EMBED * todo.neurons if todo.options is not None and todo.options.encoder else 0.0
+    return rates.core * (SEARCH * (2 * todo.neurons + shuffles) + crops) / max(workers, 1)
 
 
 def replay(worker: Work, part_: Part, count: int) -> Replayed:
-    """The formulas of some neurons again, with their measures; p and q would need the whole null."""
+    """The formulas of some neurons again, with their measures; p and q would need the whole null.
+
+    With an encoder their embeddings too.
+    """
     settings: WordsSettings = worker.options
     table = part_.table("words")
     prepared = prepare(worker.atlas, settings)
@@ -177,5 +263,26 @@ def replay(worker: Work, part_: Part, count: int) -> Replayed:
             elif old["words"] is not None:
                 for name in found.largest:
                     found.largest[name] = max(found.largest[name], abs(old[name] - new[name]))
-    found.wrong += [f"{name} differs by {value:.2g}" for name, value in found.largest.items() if value > _SAME]
+    if settings.encoder is not None:
+        _replay_embeddings(worker, part_, [pairs[at] for at in sorted(chosen.tolist())], found)
+    found.wrong += [
+        f"{name} differs by {value:.2g}"
+        for name, value in found.largest.items()
+        if value > (_NEAR if name == "embedding" else _SAME)
+    ]
     return found
+
+
+def _replay_embeddings(worker: Work, part_: Part, pairs: list[tuple[str, int]], found: Replayed) -> None:
+    """The embeddings of these neurons again."""
+    table = part_.table("embeddings")
+    found.largest["embedding"] = 0.0
+    for layer, channel in pairs:
+        mine = pc.and_(pc.equal(table.column("layer"), layer), pc.equal(table.column("channel"), channel))
+        old, new = table.filter(mine), embedded(worker, layer, channel, channel + 1)
+        found.rows += len(new)
+        a, b = (np.array(each.column("embedding").to_pylist(), np.float64) for each in (old, new))
+        if a.shape != b.shape:
+            found.wrong.append(f"{layer} {channel}: embedding of shape {a.shape}, now {b.shape}")
+        elif a.size:
+            found.largest["embedding"] = max(found.largest["embedding"], float(np.abs(a - b).max()))

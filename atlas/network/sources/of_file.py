@@ -20,33 +20,40 @@ class _TorchvisionError(NetworkError):
     """torchvision was imported beside a torch build for which its C++ operators do not load."""
 
 
-def read(name: str) -> bytes:
+def read(name: str, flag: str = "--network") -> bytes:
     """The file. Raises `NetworkError` where there is none."""
     path = name.rpartition(":")[0]
     try:
         return Path(path).read_bytes()
     except OSError:
-        raise NetworkError(f"--network {name}: no file {path!r}; expected FILE.py:FACTORY") from None
+        raise NetworkError(f"{flag} {name}: no file {path!r}; expected FILE.py:FACTORY") from None
 
 
 def make(name: str, body: bytes | None, channels: int | None) -> tuple[nn.Module, str]:
     """What the file's function gives, and the digest of the file. Raises `NetworkError` in one line."""
     assert body is not None
-    path, _, factory = name.rpartition(":")
+    made, digest = run(name, body, "--network")
+    if not isinstance(made, nn.Module):
+        factory = name.rpartition(":")[2]
+        raise NetworkError(f"--network {name}: {factory}() gave a {type(made).__name__}, expected a torch.nn.Module")
+    return made, digest
+
+
+def run(name: str, body: bytes, flag: str) -> tuple[Any, str]:
+    """Whatever the file's function gives, and the digest of the file. Raises `NetworkError` in one line."""
     try:
-        made = _made(name, body, path, factory)
+        made = _made(name, body, flag)
     except _TorchvisionError:
         import_torchvision()  # some module imports it, and it needs help to be imported
-        made = _made(name, body, path, factory)
-    if not isinstance(made, nn.Module):
-        raise NetworkError(f"--network {name}: {factory}() gave a {type(made).__name__}, expected a torch.nn.Module")
+        made = _made(name, body, flag)
     return made, hashlib.sha256(body).hexdigest()
 
 
-def _made(name: str, body: bytes, path: str, factory: str) -> Any:
+def _made(name: str, body: bytes, flag: str) -> Any:
     """What the function gives. Raises `NetworkError`."""
+    path, _, factory = name.rpartition(":")
     # A name that no other module has, so that a user's file never shadows a library.
-    module_name = f"_neuron_atlas_network_{hashlib.sha256(body).hexdigest()[:12]}"
+    module_name = f"_neuron_atlas_{flag.strip('-')}_{hashlib.sha256(body).hexdigest()[:12]}"
     user = ModuleType(module_name)
     user.__file__ = path
     sys.modules[module_name] = user
@@ -56,23 +63,23 @@ def _made(name: str, body: bytes, path: str, factory: str) -> Any:
     except NetworkError:
         raise
     except Exception as error:
-        raise _raised(name, f"importing {path}", error, "; mend the file") from None
+        raise _raised(f"{flag} {name}", f"importing {path}", error, "; mend the file") from None
     make = getattr(user, factory, None)
     if not callable(make):
         there = ", ".join(n for n, v in vars(user).items() if getattr(v, "__module__", None) == module_name)
-        raise NetworkError(f"--network {name}: {path} has no function {factory!r}; it has {there or 'none'}")
+        raise NetworkError(f"{flag} {name}: {path} has no function {factory!r}; it has {there or 'none'}")
     try:
         with guest(name, f"{factory}()"):
             return make()
     except NetworkError:
         raise
     except Exception as error:
-        raise _raised(name, f"{factory}()", error) from None
+        raise _raised(f"{flag} {name}", f"{factory}()", error) from None
 
 
-def _raised(name: str, what: str, error: Exception, cure: str = "") -> NetworkError:
+def _raised(asked: str, what: str, error: Exception, cure: str = "") -> NetworkError:
     kind = _TorchvisionError if "operator torchvision::" in str(error) else NetworkError
-    return kind(f"--network {name}: {what} raised {type(error).__name__}: {error}{cure}")
+    return kind(f"{asked}: {what} raised {type(error).__name__}: {error}{cure}")
 
 
 def default_state(name: str, body: bytes | None, channels: int | None) -> dict[str, Tensor]:
