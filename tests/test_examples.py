@@ -118,12 +118,13 @@ def test_every_key_is_understood() -> None:
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_network_of_timm_with_another_head(tmp_path: Path) -> None:
-    pytest.importorskip("timm")
     import torch
     from safetensors.torch import save_file
 
     from atlas.network import load
 
+    load.import_torchvision()  # first, as it may need help to be imported at all
+    pytest.importorskip("timm")
     name = f"{EXAMPLES / 'timm_network.py'}:net"
     save_file(load.bare(name).state_dict(), tmp_path / "tuned.safetensors")
     network = load.load(name, str(tmp_path / "tuned.safetensors"))
