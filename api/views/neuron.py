@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from api.html import charts
 from api.http.described import closed, doc
+from api.http.urls import with_query
 from api.views.call import Call
 from api.views.speaker import Speaker
 from api.views.tile import ClassShare, class_share
@@ -34,6 +35,7 @@ from api.views.values import (
 )
 from api.views.view import Context, View
 from api.views.view import Page as HtmlPage
+from atlas.explain.kinds import SHOWN
 from atlas.read.examples import Example as Row
 from atlas.read.trust import in_order
 from atlas.types import SIDES
@@ -330,7 +332,20 @@ def _answer(call: Call) -> Neuron:
 
 def _page(call: Call) -> Context:
     told = _answer(call)
-    return {"neuron": told, "chart": charts.histogram(told), "json": told["links"]["self"]}
+    return {"neuron": told, "chart": charts.histogram(told), "json": told["links"]["self"], **_asked(call, told)}
+
+
+def _asked(call: Call, told: Neuron) -> Context:
+    """Which kinds of picture of the strongest examples the page asks a probe for, and where; none without a probe."""
+    examples = told["examples"]["max"]
+    if call.say.prober is None or not call.say.pictures or not examples:
+        return {"asked": [], "ask": None}
+    address = call.say.urls.of("probe", "pictures")[0]
+    stored = {kind for example in examples for kind in example["pictures"]}
+    return {
+        "asked": [kind for kind in SHOWN if kind not in stored],
+        "ask": with_query(address, {"layer": told["layer"], "channel": told["channel"], "side": "max"}),
+    }
 
 
 VIEW = View(

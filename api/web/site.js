@@ -10,6 +10,52 @@ liveForms();
 classNames();
 results();
 sliders();
+drawn();
+
+/** Pictures that the build did not make are asked of the probe once they are seen, one after another. */
+function drawn() {
+  const waiting = [];
+  let busy = false;
+  const watch = new IntersectionObserver((seen) => {
+    for (const each of seen.filter((s) => s.isIntersecting)) {
+      watch.unobserve(each.target);
+      waiting.push(each.target);
+    }
+    next();
+  });
+  for (const place of document.querySelectorAll("[data-ask]")) watch.observe(place);
+  async function next() {
+    if (busy) return;
+    busy = true;
+    while (waiting.length) {
+      const place = waiting.shift();
+      place.textContent = "being drawn …";
+      await draw(place).catch((error) => { place.textContent = error.message; });
+    }
+    busy = false;
+  }
+  async function draw(place) {
+    const answer = await fetch(place.dataset.ask).catch(() => { throw new Error("The service cannot be reached."); });
+    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? "The probe cannot be reached.");
+    const said = [...answer.headers].filter(([name]) => name.startsWith("neuron-atlas-"))
+      .map(([name, value]) => [name.slice("neuron-atlas-".length), value]);
+    const image = document.createElement("img"), reader = new FileReader();
+    const read = new Promise((done, failed) => { reader.onload = done; reader.onerror = () => failed(reader.error); });
+    reader.readAsDataURL(await answer.blob());
+    await read;
+    image.alt = "";
+    image.src = reader.result;
+    const cell = place.parentElement;
+    cell.title = said.map(([name, value]) => `${name.replaceAll("-", " ")} ${value}`).join(", ");
+    cell.replaceChildren(image);
+    if (said.some(([name, value]) => name === "source" && value === "frame")) {
+      const mark = document.createElement("span");
+      mark.className = "says";
+      mark.textContent = "approximate";
+      cell.append(mark);
+    }
+  }
+}
 
 /** A list with data-slider shows one of its items, chosen by a slider before it; its words are the item's own. */
 function sliders() {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from api.app import create_app
 from api.probing import Child, Prober
 from jobs.probe import command
 from tests import tiny_net
-from tests.api.browsing import Watched, chromium, needs_chromium
+from tests.api.browsing import Watched, chromium, needs_chromium, until
 from tests.api.serving import serving
 
 
@@ -61,4 +62,49 @@ def test_images_are_asked_about(host: str, tiny_root: Path) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert tab.complaints == []
         assert tab.elsewhere == []
+        tab.close()
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_pictures_that_were_not_made_are_drawn_when_they_are_looked_at(host: str, tiny_atlas: Path) -> None:
+    neuron = httpx.get(f"{host}/api/v1/atlases/atlas/neurons/conv1/1").json()
+    assert "lrp" not in neuron["examples"]["max"][0]["pictures"]
+    with serving(create_app([tiny_atlas])) as alone:
+        assert "data-ask" not in httpx.get(f"{alone}/atlas/neurons/conv1/1").text
+    with chromium() as browser:
+        tab = Watched(browser, host)
+        page = tab.open("/atlas/neurons/conv1/1")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        count = page.locator("[data-ask*='kind=lrp']").count()
+        assert count == len(neuron["examples"]["max"]) > 0
+        assert asked == []
+        page.locator("input[name=view][value=lrp]").check()
+        until(page, f"document.querySelectorAll('.v img[src^=\"data:image\"]').length === {count}")
+        assert all("kind=lrp" in url for url in asked if "/probe/" in url)
+        drawn = page.locator(".v:has(img[src^='data:image'])")
+        assert "sufficiency" in drawn.first.get_attribute("title")
+        assert "source frame" in drawn.first.get_attribute("title")  # this probe has not the originals
+        assert page.locator(".v .says", has_text="approximate").count() == count
+        tab.close()
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_what_a_probe_draws_from_the_original_is_not_approximate(host: str) -> None:
+    with chromium() as browser:
+        tab = Watched(browser, host)
+
+        def original(route: Any) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, headers={**answer.headers, "neuron-atlas-source": "original"})
+
+        tab.page.route("**/probe/pictures?*rank=0*", original)
+        page = tab.open("/atlas/neurons/conv1/1?embed=1#view=lrp")
+        count = len(httpx.get(f"{host}/api/v1/atlases/atlas/neurons/conv1/1").json()["examples"]["max"])
+        until(page, f"document.querySelectorAll('.v img[src^=\"data:image\"]').length === {count}")
+        marks = page.locator(".side-max .v:has(img[src^='data:image']) .says", has_text="approximate")
+        assert marks.count() == count - 1
+        assert marks.first.is_visible()
         tab.close()
