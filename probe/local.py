@@ -30,5 +30,5 @@ def probe(atlas: Atlas, image: str | Path | bytes, *, k: int, layers: Sequence[s
     question = {name: given.pop(name) for name in QUESTION if name in given}
     wanted = asked({**question, "k": k, "layers": ",".join(layers)})
     body = image if isinstance(image, bytes) else Path(image).read_bytes()
-    found = _subject(str(atlas.root), str(atlas.about["digest"]), tuple(sorted(given.items())))
+    found = _subject(atlas.folder.location, str(atlas.about["digest"]), tuple(sorted(given.items())))
     return tell(found, see(found, body), wanted)

@@ -32,6 +32,9 @@ VALUES: dict[str, tuple[Any, str]] = {
     "crop_mode": ("squash", "squash"),
     "channels": (3, "3"),
     "output": ("logits", "logits"),
+    "no_classes": (True, []),  # a flag alone
+    "label_column": ("label", "label"),
+    "image_column": ("image", "image"),
     "class_names": ("c.tsv", "c.tsv"),
     "code_layer": ("fc", "fc"),
     "map_layers": (("a", "b"), "a,b"),
@@ -83,6 +86,8 @@ def test_flag_toml_and_python_agree(name: str, tmp_path: Path) -> None:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return repr(list(value)) if isinstance(value, tuple) else repr(value)
 
 

@@ -85,6 +85,9 @@ def test_a_chunk_takes_no_memory_once_it_is_folded(tmp_path: Path) -> None:
     def took(count: int) -> int:
         folder = Folder(str(tmp_path / str(count)))
         write(folder, count, padding=BLOB)
+        return min(peak(folder, count) for _ in range(3))  # other threads of the tests' process count too
+
+    def peak(folder: Folder, count: int) -> int:
         tracemalloc.start()
         try:
             folded(folder, pieces(LAYERS)[0], count)
