@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -127,6 +128,8 @@ def deployed(tiny_root: Path, tiny_atlas: Path) -> Iterator[tuple[subprocess.Pop
         said: list[str] = []
         address = next((line for line in process.stderr if said.append(line) or line.startswith(SAYS)), "")  # type: ignore[func-returns-value]
         assert address, "".join(said)
+        # What Ray says from here on is read, or the pipe fills and the command waits.
+        threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
         yield process, address.removeprefix(SAYS).strip()
         process.terminate()
         process.wait(60)
