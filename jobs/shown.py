@@ -33,7 +33,7 @@ class _Shown(TextIOBase):
         return self._stream.fileno()
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        return not self._stream.closed and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
