@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from atlas.store.files import Folder, filesystem
+from atlas.store.files import Folder
+from atlas.store.locations import filesystem
 
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404", "412", "409"}
 _UNKNOWN = {"NotImplemented", "501", "InvalidArgument", "400"}

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from atlas.errors import SourceError
-from atlas.store.files import filesystem, is_remote
+from atlas.store.locations import filesystem, is_remote
 
 _INT32 = 2**31
 

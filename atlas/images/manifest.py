@@ -19,7 +19,7 @@ from atlas.images.labels import of_network, read_class_names, resolve
 from atlas.images.parquet import list_rows, read_rows, row_groups
 from atlas.images.shards import list_shard, read_members
 from atlas.images.sources import NO_COLUMNS, Columns, Part, Source, find, list_folder, text
-from atlas.store.files import filesystem, is_remote
+from atlas.store.locations import filesystem, is_remote
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 MANIFEST = pa.schema(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from atlas.errors import ImageError, JobError, SourceError
 from atlas.images.labels import Labels, from_values, unlabelled
 from atlas.images.sources import NO_COLUMNS, Columns, Part, Source
-from atlas.store.files import filesystem, is_remote
+from atlas.store.locations import filesystem, is_remote
 
 _IMAGE_NAMES = ("image", "img", "picture", "jpg", "jpeg", "png")
 _LOCAL_BUFFER = 1 << 20

@@ -13,7 +13,7 @@ import pyarrow as pa
 from atlas.errors import ImageError, JobError, SourceError
 from atlas.images.labels import from_values, unlabelled
 from atlas.images.sources import NO_COLUMNS, Columns, Part, Source, is_image, text
-from atlas.store.files import filesystem, is_remote
+from atlas.store.locations import filesystem, is_remote
 
 _BLOCK = 512
 _LABEL_LIMIT = 1 << 16

@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from atlas.errors import SourceError
 from atlas.images.labels import Labels
-from atlas.store.files import filesystem, is_remote
+from atlas.store.locations import filesystem, is_remote
 
 _ENDINGS = "jpg jpeg jpe jfif png gif webp bmp dib tif tiff ppm pgm pbm pnm avif jp2"
 ENDINGS = frozenset(f".{ending}" for ending in _ENDINGS.split(" "))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, TypeVar
@@ -13,6 +12,7 @@ from pyarrow import fs
 
 from atlas.errors import StoreError
 from atlas.store.held import cache
+from atlas.store.locations import tried
 
 PIECE = 8 << 20
 """Bytes of one request at most."""
@@ -86,13 +86,10 @@ class Remote:
             return self._open.setdefault(path, opened)
 
     def _tried(self, action: Callable[[], T]) -> T:
-        said = ""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return action()
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                said = " ".join(str(error).split())[:200]
-                time.sleep(0.05 * 4**attempt if attempt < _ATTEMPTS - 1 else 0)
-        raise StoreError(f"{self._location}: the store does not answer ({said}); try again later")
+        try:
+            return tried(action, _ATTEMPTS)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            said = " ".join(str(error).split())[:200]
+            raise StoreError(f"{self._location}: the store does not answer ({said}); try again later") from None

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import InputError, JobError
-from atlas.store.files import Folder, filesystem
+from atlas.store.files import Folder
+from atlas.store.locations import filesystem
 
 
 @pytest.fixture(params=["disk", "bucket"])
