@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw
 
-from atlas.errors import InputError, NotFoundError, PictureError
+from atlas.errors import InputError, NotFoundError
 from atlas.explain.kinds import SHOWN
+from atlas.read.paper import FAINT, GAP, INK, Packs, fitting, letters, paper, paste, shortened
 from atlas.store import layout, parts, seal
 from atlas.store.files import Folder
 from atlas.store.pictures import missing
@@ -23,13 +23,9 @@ from atlas.tables import BY_NAME
 KINDS = ("neuron", "layer", "tsne-grid", "connections")
 CROP = "crop"
 """The picture of an example that is no kind: the field cut from the image."""
-LARGEST = 120_000_000
-"""Pixels of a sheet at most; its cells are made smaller until it fits."""
 
-PAPER, INK, FAINT, EMPTY = (255, 255, 255), (30, 30, 30), (120, 120, 120), (238, 238, 238)
 CELLS = {"neuron": 112, "layer": 36, "tsne-grid": 48, "connections": 112}  # default side of a picture
 COLLAGE = 3  # pictures along a side of a neuron on the sheet of its layer
-GAP = 4
 
 
 def draw(
@@ -58,7 +54,7 @@ def draw(
         raise InputError(f"--cell {cell}: expected 4 to 1024")
     _check_kinds(folder, pictures)
     size = cell or CELLS[kind]
-    with _Packs(folder) as packs:
+    with Packs(folder) as packs:
         if kind == "tsne-grid":
             return _tsne_grid(folder, packs, size)
         if layer is None:
@@ -79,60 +75,8 @@ def png(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-class _Packs:
-    """Pictures by one read each; a pack stays open while a sheet is drawn."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._open: dict[str, tuple[Any, Any]] = {}
-
-    def __enter__(self) -> _Packs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for manager, _stream in self._open.values():
-            manager.__exit__(None, None, None)
-
-    def load(self, picture: Mapping[str, Any], size: int, *, square: bool = False) -> Image.Image | None:
-        """A picture as RGB, at most `size` pixels in width and height; None where there is none.
-
-        `square`: the middle of it that fills a square of that side.
-        """
-        if picture["pack"] is None:
-            return None
-        where = f"picture {picture['pack']}/{picture['offset']}-{picture['length']}"
-        try:
-            body = self._read(picture["pack"], picture["offset"], picture["length"])
-        except (OSError, ValueError) as error:
-            raise PictureError(f"{where} cannot be read ({error})") from None
-        if zlib.crc32(body) != picture["crc32"]:
-            raise PictureError(f"{where} is damaged: its crc32 is not what the tables say; copy the atlas again")
-        try:
-            image = Image.open(io.BytesIO(body))
-            image.load()
-        except Exception as error:  # what Pillow raises for a file that it cannot read has no common base
-            raise PictureError(f"{where}: expected PNG, JPEG or WebP ({error})") from None
-        if square:
-            return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-        scale = size / max(image.size)
-        shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        # A few pixels blown up are to be seen as pixels.
-        how = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
-        return image.convert("RGB").resize(shape, how)
-
-    def _read(self, pack: str, offset: int, length: int) -> bytes:
-        if "/" in pack or pack.startswith("."):
-            raise ValueError("its pack is not a file of pictures/")
-        if pack not in self._open:
-            manager = self._folder.open(layout.pack_path(pack))
-            self._open[pack] = (manager, manager.__enter__())
-        stream = self._open[pack][1]
-        stream.seek(offset)
-        return bytes(stream.read(length))
-
-
 def _neuron(
-    folder: Folder, packs: _Packs, layer: str, channel: int, side: str, pictures: Sequence[str], size: int
+    folder: Folder, packs: Packs, layer: str, channel: int, side: str, pictures: Sequence[str], size: int
 ) -> Image.Image:
     neuron = _the_neuron(folder, layer, channel)
     wanted = (pc.field("layer") == layer) & (pc.field("channel") == channel)
@@ -144,29 +88,29 @@ def _neuron(
     examples.sort(key=lambda row: row["rank"])
     drawn = _drawn(folder, wanted, pictures)
     names = _class_names(folder, [row["image_id"] for row in examples])
-    size = _fitting(size, len(examples), len(pictures))
+    size = fitting(size, len(examples), len(pictures))
     small = max(9, size // 9)
     left, top, below = 6 * small, 3 * small, 3 * small
     step = size + GAP
-    sheet, pen = _paper(left + step * len(examples), top + step * len(pictures) + below)
+    sheet, pen = paper(left + step * len(examples), top + step * len(pictures) + below)
     about = f"{layer}  channel {channel}  {side}   {_numbers(neuron)}"
-    pen.text((GAP, GAP), about, INK, _font(round(1.3 * small)))
+    pen.text((GAP, GAP), about, INK, letters(round(1.3 * small)))
     for down, name in enumerate(pictures):
         middle = top + down * step + size // 2 - small // 2
-        pen.text((GAP, middle), name, FAINT, _font(small))
+        pen.text((GAP, middle), name, FAINT, letters(small))
     for across, example in enumerate(examples):
         x = left + across * step
         for down, name in enumerate(pictures):
             place = example[CROP] if name == CROP else drawn.get((channel, example["rank"], name))
-            _crop(sheet, pen, packs, place or missing("not there"), (x, top + down * step), size, _font(small))
+            _crop(sheet, pen, packs, place or missing("not there"), (x, top + down * step), size, letters(small))
         again = " (again)" if example["duplicate_of"] is not None else ""
         y = top + step * len(pictures)
-        pen.text((x, y), f"{example['response']:,.4g}{again}", INK, _font(small))
-        pen.text((x, y + small + 2), _cut(pen, names[across], _font(small), size), FAINT, _font(small))
+        pen.text((x, y), f"{example['response']:,.4g}{again}", INK, letters(small))
+        pen.text((x, y + small + 2), shortened(pen, names[across], letters(small), size), FAINT, letters(small))
     return sheet
 
 
-def _connections(folder: Folder, packs: _Packs, layer: str, channel: int, size: int) -> Image.Image:
+def _connections(folder: Folder, packs: Packs, layer: str, channel: int, size: int) -> Image.Image:
     neuron = _the_neuron(folder, layer, channel)
     rows = _edges(folder, layer, channel)
     blocks = [
@@ -176,17 +120,17 @@ def _connections(folder: Folder, packs: _Packs, layer: str, channel: int, size: 
     ]
     blocks = [(heading, edges) for heading, edges in blocks if edges]
     across = max(len(edges) for _, edges in blocks)
-    size = _fitting(size, across, len(blocks) + 1)
+    size = fitting(size, across, len(blocks) + 1)
     small = max(9, size // 9)
     line, step = small + 3, size + GAP
-    title, plain, words = _font(round(1.3 * small)), _font(small), _legend(rows)
+    title, plain, words = letters(round(1.3 * small)), letters(small), _legend(rows)
     says = [f"{layer}  channel {channel}", _numbers(neuron)]
     width = max(
         step * across, step + math.ceil(max(title.getlength(says[0]), *map(plain.getlength, [says[1], *words])))
     )
     top = max(step, (len(words) + 3) * line + small)
     high = size + 8 * line  # its heading, and five lines below a picture
-    sheet, pen = _paper(width + 2 * GAP, top + high * len(blocks) + GAP)
+    sheet, pen = paper(width + 2 * GAP, top + high * len(blocks) + GAP)
     crops = _strongest(folder, [(layer, channel), *((row["other_layer"], row["other_channel"]) for row in rows)])
     _crop(sheet, pen, packs, crops.get((layer, channel)) or missing("no examples"), (GAP, GAP), size, plain)
     pen.text((GAP + step, GAP), says[0], INK, title)
@@ -201,7 +145,7 @@ def _connections(folder: Folder, packs: _Packs, layer: str, channel: int, size: 
             _crop(sheet, pen, packs, place or missing(edge["source"] or "no examples"), (x, low), size, plain)
             for down, text in enumerate(_said(edge)):
                 # Of a layer's name its end tells most, so it is cut from the front.
-                fits = _cut(pen, text[::-1], plain, size)[::-1] if down == 0 else _cut(pen, text, plain, size)
+                fits = shortened(pen, text[::-1], plain, size)[::-1] if down == 0 else shortened(pen, text, plain, size)
                 pen.text((x, low + size + 1 + down * line), fits, FAINT if down == 0 else INK, plain)
     return sheet
 
@@ -259,14 +203,14 @@ def _strongest(folder: Folder, neurons: Iterable[tuple[str | None, int]]) -> dic
 
 
 def _crop(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, packs: _Packs, place: Mapping[str, Any],
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, packs: Packs, place: Mapping[str, Any],
     corner: tuple[int, int], size: int, font: Any,
 ) -> None:  # fmt: skip
     """A picture in its cell, or why there is none."""
     image = packs.load(place, size)
-    _paste(sheet, image, *corner, size)
+    paste(sheet, image, *corner, size)
     if image is None:
-        why = _cut(pen, place["why"] or "not there", font, size - GAP)
+        why = shortened(pen, place["why"] or "not there", font, size - GAP)
         pen.text((corner[0] + GAP // 2, corner[1] + size // 2), why, FAINT, font)
 
 
@@ -285,7 +229,7 @@ def _numbers(neuron: Mapping[str, Any]) -> str:
     return about if rate is None else f"{about}, above 0 for {rate:.1%}"
 
 
-def _layer(folder: Folder, packs: _Packs, layer: str, side: str, picture: str, size: int) -> Image.Image:
+def _layer(folder: Folder, packs: Packs, layer: str, side: str, picture: str, size: int) -> Image.Image:
     channels = [row["channel"] for row in _rows(folder, "neurons", pc.field("layer") == layer, ["channel"])]
     if not channels:
         raise NotFoundError(f"layer {layer!r}: {folder.location} has none; expected {_known(folder, None)}")
@@ -299,20 +243,20 @@ def _layer(folder: Folder, packs: _Packs, layer: str, side: str, picture: str, s
         shown.setdefault(channel, []).append((rank, place))
     across = math.ceil(math.sqrt(len(channels)))
     down = math.ceil(len(channels) / across)
-    size = _fitting(size, COLLAGE * across, COLLAGE * down)
+    size = fitting(size, COLLAGE * across, COLLAGE * down)
     block, label = COLLAGE * size + 2 * GAP, max(8, size // 3)
-    sheet, pen = _paper(across * block + GAP, down * (block + label) + 3 * label)
-    pen.text((GAP, GAP), f"{layer}  {len(channels)} neurons  {side}  {picture}", INK, _font(round(1.5 * label)))
+    sheet, pen = paper(across * block + GAP, down * (block + label) + 3 * label)
+    pen.text((GAP, GAP), f"{layer}  {len(channels)} neurons  {side}  {picture}", INK, letters(round(1.5 * label)))
     for number, channel in enumerate(sorted(channels)):
         x, y = GAP + number % across * block, 3 * label + number // across * (block + label)
-        pen.text((x, y), str(channel), FAINT, _font(label))
+        pen.text((x, y), str(channel), FAINT, letters(label))
         for rank, place in sorted(shown.get(channel, []), key=lambda each: each[0]):
             right, low = rank % COLLAGE * size, rank // COLLAGE * size
-            _paste(sheet, packs.load(place, size), x + right, y + label + low, size)
+            paste(sheet, packs.load(place, size), x + right, y + label + low, size)
     return sheet
 
 
-def _tsne_grid(folder: Folder, packs: _Packs, size: int) -> Image.Image:
+def _tsne_grid(folder: Folder, packs: Packs, size: int) -> Image.Image:
     placed = (pc.field("kind") == "tsne") & pc.is_valid(pc.field("grid_row"))
     rows = _rows(folder, "map", placed, ["image_id", "grid_row", "grid_column"])
     if not rows:
@@ -321,12 +265,12 @@ def _tsne_grid(folder: Folder, packs: _Packs, size: int) -> Image.Image:
     images = _rows(folder, "images", pc.field("image_id").isin(ids), ["image_id", "thumbnail"])
     thumbnails = {row["image_id"]: row["thumbnail"] for row in images}
     down, across = (1 + max(row[name] for row in rows) for name in ("grid_row", "grid_column"))
-    size = _fitting(size, across, down)
-    sheet, _ = _paper(across * size, down * size)
+    size = fitting(size, across, down)
+    sheet, _ = paper(across * size, down * size)
     for row in rows:
         picture = thumbnails.get(row["image_id"])
         image = packs.load(picture, size, square=True) if picture else None
-        _paste(sheet, image, row["grid_column"] * size, row["grid_row"] * size, size)
+        paste(sheet, image, row["grid_column"] * size, row["grid_row"] * size, size)
     return sheet
 
 
@@ -372,32 +316,3 @@ def _class_names(folder: Folder, image_ids: Iterable[int]) -> list[str]:
     rows = _rows(folder, "images", wanted, ["image_id", "class_name", "key"])
     names = {row["image_id"]: row["class_name"] or row["key"] for row in rows}
     return [names.get(image, "") for image in ids]
-
-
-def _fitting(size: int, across: int, down: int) -> int:
-    """The side of a cell with which the sheet stays within `LARGEST` pixels."""
-    return max(4, min(size, int(math.sqrt(LARGEST / (across * down)))))
-
-
-def _paper(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    sheet = Image.new("RGB", (width, height), PAPER)
-    return sheet, ImageDraw.Draw(sheet)
-
-
-def _paste(sheet: Image.Image, image: Image.Image | None, x: int, y: int, size: int) -> None:
-    """Puts a picture into the middle of its cell; an empty cell is pale."""
-    if image is None:
-        sheet.paste(EMPTY, (x, y, x + size, y + size))
-    else:
-        sheet.paste(image, (x + (size - image.width) // 2, y + (size - image.height) // 2))
-
-
-def _cut(pen: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
-    """As much of a text as fits."""
-    while text and pen.textlength(text, font) > width:
-        text = text[:-2].rstrip() + "…" if len(text) > 2 else ""
-    return text
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)

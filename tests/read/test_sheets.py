@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from atlas.errors import InputError, NotFoundError, PictureError
-from atlas.read import sheets
+from atlas.read import paper, sheets
 from atlas.store import layout, parquet, parts, seal
 from atlas.store.files import Folder
 from atlas.store.pictures import PackWriter, missing
@@ -102,7 +102,7 @@ def test_neuron(folder: Folder) -> None:
     found = cells(image, 50)
     assert all(found[colour(8 + rank)] == 2500 for rank in range(EXAMPLES))
     assert found[colour(20)] == 4 * 2500
-    assert found[sheets.EMPTY] > 3 * 2500  # no deconvnet, with the reason written in
+    assert found[paper.EMPTY] > 3 * 2500  # no deconvnet, with the reason written in
     order = [np.argwhere((np.asarray(image) == colour(8 + rank)).all(axis=2))[:, 1].min() for rank in range(EXAMPLES)]
     assert order == sorted(order)
 
@@ -116,7 +116,7 @@ def test_tsne_grid(folder: Folder) -> None:
     image = sheets.draw(folder, "tsne-grid", cell=10)
     assert image.size == (20, 20)
     assert [image.getpixel(at) for at in ((15, 5), (5, 15), (15, 15))] == [colour(1), colour(2), colour(3)]
-    assert image.getpixel((5, 5)) == sheets.EMPTY
+    assert image.getpixel((5, 5)) == paper.EMPTY
 
 
 def test_the_same_sheet_is_the_same_file(folder: Folder) -> None:
@@ -126,7 +126,7 @@ def test_the_same_sheet_is_the_same_file(folder: Folder) -> None:
 
 
 def test_a_large_sheet_is_drawn_smaller(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sheets, "LARGEST", 1000)
+    monkeypatch.setattr(paper, "LARGEST", 1000)
     assert sheets.draw(folder, "tsne-grid", cell=100).size == (30, 30)
 
 
@@ -195,7 +195,7 @@ def test_connections(connected: Folder, monkeypatch: pytest.MonkeyPatch) -> None
     found = cells(image, 100)
     own, first, second, against = (colour(4 * channel) for channel in (2, 0, 1, 3))
     assert [found[each] for each in (own, first, second, against)] == [100**2] * 3 + [2 * 100**2]
-    assert found[sheets.EMPTY] > 0.9 * 100**2  # the image is no neuron: its name is written in
+    assert found[paper.EMPTY] > 0.9 * 100**2  # the image is no neuron: its name is written in
     top = [np.argwhere((np.asarray(image) == each).all(axis=2))[:, 0].min() for each in (own, first, against)]
     assert top == sorted(top)
     shares = [words for words in written if words.endswith("%") and words[0] in "+-"]

@@ -14,7 +14,7 @@ from atlas import tables
 from atlas.errors import FolderError, StoreError
 from atlas.read.audit import audit
 from atlas.read.pack import pack
-from atlas.store import files, remote
+from atlas.store import locations, remote
 from atlas.store.files import Folder
 from atlas.store.held import Cache, cache
 from tests import constructed
@@ -125,7 +125,9 @@ def test_a_repository_of_the_hub_is_read_through_the_same_door(folder: Path, mon
     """`hf://`: here the file system of the Hub is one of this machine, as there is no network."""
     from pyarrow import fs
 
-    monkeypatch.setattr(files, "_hub", lambda process: fs.SubTreeFileSystem(str(folder.parent), fs.LocalFileSystem()))
+    monkeypatch.setattr(
+        locations, "_hub", lambda process: fs.SubTreeFileSystem(str(folder.parent), fs.LocalFileSystem())
+    )
     far = atlas.open("hf://atlas")
     assert far.neurons.count("*").fetchall() == [(15,)]
     assert audit("hf://atlas").ok

@@ -8,7 +8,7 @@ import pytest
 
 from atlas.errors import ImageError, SourceError
 from atlas.images.manifest import list_images, read_image
-from atlas.store import files
+from atlas.store import locations
 from atlas.store.files import Folder
 from tests.sources import (
     PNG,
@@ -71,7 +71,7 @@ def test_a_store_out_of_reach_is_no_matter_of_one_image(
 ) -> None:
     there = upload(fill(tmp_path, "a/1.png", "a/2.png"), bucket, "f")
     manifest = list_images([there])
-    monkeypatch.setattr(files, "_ATTEMPTS", 1)
+    monkeypatch.setattr(locations, "ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(OSError, match="NETWORK_CONNECTION"):
         bodies(manifest)
