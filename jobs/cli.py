@@ -18,6 +18,7 @@ from atlas.types import SIDES
 from atlas.words.settings import WordsSettings
 from jobs import shown, stages
 from jobs.flags import add_options
+from jobs.serving import add_probe, add_serve, probe, serve
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -142,33 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     pack = command("pack", _pack, "one file to send, which serve, query and atlas.open read as it is")
     pack.add_argument("dir", help="folder of a sealed atlas")
     pack.add_argument("-o", "--output", required=True, metavar="FILE.tar", help="file to write")
-    serve = command("serve", _serve, "REST and pages over sealed atlases")
-    serve.add_argument("dirs", nargs="+", metavar="dir", help="folder of a sealed atlas, one or more")
-    serve.add_argument(
-        "--host", default="127.0.0.1", help="address to bind; another one needs --token (default: %(default)s)"
-    )
-    serve.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
-    serve.add_argument("--token", help="what callers must send as a bearer token (default: $NEURON_ATLAS_TOKEN)")
-    serve.add_argument(
-        "--host-name", action="append", default=[], metavar="NAME",
-        help="a name that a service without a token may be called by, beside localhost; may be given again",
-    )  # fmt: skip
-    serve.add_argument("--no-pictures", action="store_true", help="for data that may not be shown: no pixel leaves")
-    serve.add_argument(
-        "--frame-ancestors", action="append", default=[], metavar="ORIGIN",
-        help="whose pages may frame a figure (?embed=1): https://example.org, self or *; may be given again",
-    )  # fmt: skip
-    serve.add_argument("--probe", action="store_true", help="answer about people's own images: a probe on this machine")
-    serve.add_argument("--probe-url", metavar="URL", help="the same, by a probe that runs elsewhere")
-    _add_probe_places(serve)
-    probe = command("probe", _probe, "the process that holds the networks and answers about one's own images")
-    probe.add_argument("dirs", nargs="+", metavar="dir", help="folder of a sealed atlas, one or more")
-    probe.add_argument("--host", default="127.0.0.1", help="address to bind; another one needs a secret (%(default)s)")
-    probe.add_argument("--port", type=int, default=8001, help="port (default: %(default)s)")
-    probe.add_argument("--address", metavar="auto|ADDRESS", help="of a Ray cluster: replicas on Ray Serve there")
-    probe.add_argument("--replicas", metavar="N|MIN:MAX", help="how many, or the bounds of autoscaling (default: 1)")
-    probe.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    _add_probe_places(probe)
+    add_serve(command("serve", serve, "REST and pages over sealed atlases"))
+    add_probe(command("probe", probe, "the process that holds the networks and answers about one's own images"))
     return parser
 
 
@@ -177,22 +153,6 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add_options(
         parser, Settings, ("images", "network", "weights", "class_names", *RUNNING), otherwise="as the atlas was built"
     )
-
-
-def _add_probe_places(parser: argparse.ArgumentParser) -> None:
-    """Where the originals of each atlas lie now, and what a probe runs on."""
-    for name in PLACES:
-        about = {
-            "network": "its network",
-            "weights": "its weights",
-            "images": "its images, for pictures that were not made",
-        }
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", nargs="+", default=[], metavar="[ATLAS=]VALUE",
-            help=f"{about.get(name, 'its class names')} (default: as the atlas was built)",
-        )  # fmt: skip
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the probe (%(default)s)")
-    parser.add_argument("--threads", default="auto", help="of the probe's network; auto is one a core (%(default)s)")
 
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
@@ -340,66 +300,6 @@ def _pack(options: argparse.Namespace) -> int:
 
     told = pack(options.dir, options.output)
     print(f"{options.output}: {told['files']} files, {told['bytes']:,} bytes")
-    return 0
-
-
-def _serve(options: argparse.Namespace) -> int:
-    from api.probing import Child, Prober, at_url
-    from api.server import serve
-    from jobs.probe import command
-
-    if options.probe and options.probe_url:
-        raise SettingsError("--probe and --probe-url: expected one of them")
-    child = None
-    if options.probe:
-        child = Child(command(options.dirs, _probe_places(options), options.device, options.threads))
-    if options.token:
-        print("--token: others on this machine can read it; NEURON_ATLAS_TOKEN=… is not shown", file=sys.stderr)
-    prober = None if options.probe_url is None else at_url(options.probe_url)
-    try:
-        if child is not None:
-            child.wait()
-            prober = Prober(lambda: child.address, child.token)
-        serve(
-            options.dirs,
-            host=options.host,
-            port=options.port,
-            token=options.token,
-            pictures=not options.no_pictures,
-            host_names=options.host_name,
-            prober=prober,
-            frame_ancestors=options.frame_ancestors,
-        )
-    finally:
-        if child is not None:
-            child.stop()
-    return 0
-
-
-def _probe_places(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in PLACES}
-
-
-def _probe(options: argparse.Namespace) -> int:
-    from jobs.probe import run, say
-
-    if options.address is not None:
-        from jobs import replicas
-
-        given = {name: getattr(options, name) for name in replicas.FLAGS if getattr(options, name) is not None}
-        replicas.run(given, address=options.address, host=options.host, port=options.port, ready=say)
-        return 0
-    if options.replicas is not None:
-        raise SettingsError(f"--replicas {options.replicas}: replicas need a cluster; give its --address, or auto")
-    run(
-        options.dirs,
-        _probe_places(options),
-        host=options.host,
-        port=options.port,
-        device=options.device,
-        threads=options.threads,
-        child=options.child,
-    )
     return 0
 
 
