@@ -3,7 +3,6 @@
 AtlasError                      any of these; `str()` is one line: the value, what was expected, how to mend it
 ├── InputError                  wrong input: exit 2, nothing was started, nothing was written
 │   ├── NetworkError            the network, its weights, or a layer name
-│   │   └── GeometryError       a network whose receptive fields are not one affine box a layer
 │   ├── SourceError             a source of images that cannot be listed
 │   └── SettingsError           an option or a key of the settings file
 ├── JobError                    stopped part-way: exit 3, the same command goes on
@@ -29,10 +28,6 @@ class InputError(AtlasError):
 
 class NetworkError(InputError):
     """The network, its weights, or a layer name is not what was expected."""
-
-
-class GeometryError(NetworkError):
-    """The receptive fields of a layer are not one box of one stride."""
 
 
 class SourceError(InputError):

@@ -163,8 +163,3 @@ def moved_bytes(todo: Todo, rates: Rates) -> float:
     images = todo.left + todo.harvest_images
     samples = 8.0 * todo.neurons * min(2 * todo.sample + 256, todo.images)
     return rates.image_bytes * images + output_bytes(todo, rates)["partial"] + samples
-
-
-def fewer(todo: Todo, done: int) -> Todo:
-    """The same with so many images scanned already."""
-    return replace(todo, left=todo.images - done)

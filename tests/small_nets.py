@@ -27,6 +27,17 @@ class Small(nn.Module):
         return self.head(self.function(self, x).mean((2, 3)))
 
 
+class Rounded(nn.Module):
+    """A network without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.detach()).detach().mean((2, 3))
+
+
 def conv(channels: int = 3) -> nn.Conv2d:
     return nn.Conv2d(3, channels, 3, padding=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,13 +124,3 @@ def environment(*, static: Callable[[str], str] = asset_address, exported: bool 
         scripted=False,
     )
     return env
-
-
-def neuron(model: Mapping[str, Any]) -> dict[str, Any]:
-    """What neuron.html needs beside the model."""
-    return {"neuron": model, "chart": charts.histogram(model)}
-
-
-def scale_in(crop: int) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-    """For atlas.html: a field drawn to scale in an input of `crop` pixels."""
-    return lambda field: charts.field_scale(field, crop)

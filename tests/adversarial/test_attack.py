@@ -14,6 +14,7 @@ from atlas.adversarial.chunk import Fooled
 from atlas.adversarial.settings import AdversarialSettings
 from atlas.errors import SettingsError
 from atlas.visualize import files
+from tests.small_nets import Rounded
 from tests.visualize.subjects import Convolutions
 from tests.visualize.subjects import noise as pictures
 
@@ -199,15 +200,6 @@ def test_noise_has_its_norms() -> None:
     assert (flat.min(), flat.max()) == (-4, 4)
     bell = (noise.gaussian(image, 2.0, random).astype(float) - 128) / 255
     assert np.linalg.norm(bell) == pytest.approx(2.0, rel=0.02)
-
-
-class Rounded(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.detach()).detach().mean((2, 3))
 
 
 def test_without_gradient_it_says_so() -> None:

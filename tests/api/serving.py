@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import uvicorn
+from pydantic import TypeAdapter
 
+from api import views
 from api.server import configuration
+from api.views.sectioned import model
 
 
 @contextmanager
@@ -32,6 +36,22 @@ def serving(app: Any) -> Iterator[str]:
         server.should_exit = True
         thread.join(timeout=10)
         listener.close()
+
+
+def documented(client: httpx.Client, path: str, name: str) -> Any:
+    """The JSON at a path; its fields are those of the view of that name, none missing and none unknown."""
+    answer = client.get(path)
+    assert answer.status_code == 200, (path, answer.text)
+    view = next(view for view in views.VIEWS if view.name == name)
+    TypeAdapter(model(view)).validate_python(answer.json(), strict=True)
+    return answer.json()
+
+
+def page(client: httpx.Client, path: str) -> str:
+    """The page at a path."""
+    answer = client.get(path, headers={"accept": "text/html"})
+    assert answer.status_code == 200, answer.text
+    return answer.text
 
 
 def raw(address: str, request: bytes, timeout: float = 10) -> tuple[int, dict[str, str], bytes]:

@@ -10,20 +10,17 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import TypeAdapter
 
-from api import views
 from api.app import create_app
 from api.export import export
 from api.html import charts
 from api.html import formatting as words
-from api.views.sectioned import model
 from atlas.attributes.part import make
 from atlas.attributes.settings import AttributesSettings
 from atlas.store import parquet, parts
 from atlas.store.sealed import Sealed
 from tests import constructed
-from tests.api.serving import serving
+from tests.api.serving import documented, page, serving
 
 A = "/api/v1/atlases/plain"
 
@@ -60,22 +57,8 @@ def client(folder: Path) -> Iterator[httpx.Client]:
         yield opened
 
 
-def get(client: httpx.Client, path: str, name: str) -> Any:
-    answer = client.get(path)
-    assert answer.status_code == 200, (path, answer.text)
-    view = next(view for view in views.VIEWS if view.name == name)
-    TypeAdapter(model(view)).validate_python(answer.json(), strict=True)
-    return answer.json()
-
-
-def page(client: httpx.Client, path: str) -> str:
-    answer = client.get(path, headers={"accept": "text/html"})
-    assert answer.status_code == 200, answer.text
-    return answer.text
-
-
 def test_all_attributes_the_significant_first(client: httpx.Client, folder: Path) -> None:
-    said = get(client, f"{A}/attributes", "attributes")
+    said = documented(client, f"{A}/attributes", "attributes")
     first = said["items"][0]
     assert (first["attribute"], first["significant"]) == ("width", True)
     stored = pq.read_table(folder / "parts/attributes/accuracy.parquet").to_pylist()
@@ -90,13 +73,13 @@ def test_all_attributes_the_significant_first(client: httpx.Client, folder: Path
 
 
 def test_the_atlas_shows_what_matters_most(client: httpx.Client) -> None:
-    said = get(client, A, "atlas")["sections"]["attributes"]
+    said = documented(client, A, "atlas")["sections"]["attributes"]
     assert next(curve["attribute"] for curve in said["items"]) == "width"
     assert 'id="section-attributes"' in page(client, "/plain")
 
 
 def test_a_class_shows_its_surest_and_its_mistaken_images(client: httpx.Client, folder: Path) -> None:
-    said = get(client, f"{A}/classes/1", "class")["sections"]["sureness"]
+    said = documented(client, f"{A}/classes/1", "class")["sections"]["sureness"]
     rows = [row for row in pq.read_table(folder / "images.parquet").to_pylist() if row["class_id"] == 1]
     wrong = sorted((r for r in rows if r["predicted"] != 1), key=lambda r: (-r["loss"], r["image_id"]))
     right = sorted((r for r in rows if r["predicted"] == 1), key=lambda r: (-r["probability"], r["image_id"]))
@@ -113,10 +96,10 @@ def test_a_class_shows_its_surest_and_its_mistaken_images(client: httpx.Client, 
 def test_an_atlas_without_the_part_says_how_to_make_it(tmp_path: Path) -> None:
     folder = constructed.write(tmp_path / "plain", constructed.Shape(name="plain", images=12))
     with serving(create_app([folder])) as address, httpx.Client(base_url=address) as client:
-        assert get(client, f"{A}/attributes", "attributes")["items"] == []
+        assert documented(client, f"{A}/attributes", "attributes")["items"] == []
         assert "neuron-atlas add attributes" in page(client, "/plain/attributes")
-        assert "attributes" not in get(client, A, "atlas")["sections"]
-        assert get(client, f"{A}/classes/1", "class")["sections"]["sureness"]["differences"] == []
+        assert "attributes" not in documented(client, A, "atlas")["sections"]
+        assert documented(client, f"{A}/classes/1", "class")["sections"]["sureness"]["differences"] == []
 
 
 def test_a_static_site_holds_the_curves(folder: Path, tmp_path: Path) -> None:

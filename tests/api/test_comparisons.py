@@ -9,17 +9,14 @@ from typing import Any
 import httpx
 import pyarrow as pa
 import pytest
-from pydantic import TypeAdapter
 
-from api import views
 from api.app import create_app
 from api.export import export
-from api.views.sectioned import model
 from atlas import tables
 from atlas.store import parquet, parts
 from atlas.store.sealed import Sealed
 from tests import constructed
-from tests.api.serving import serving
+from tests.api.serving import documented, page, serving
 
 A = "/api/v1/atlases/plain"
 PART = "compare@beside"
@@ -80,20 +77,6 @@ def client(folders: list[Path]) -> Iterator[httpx.Client]:
         yield opened
 
 
-def get(client: httpx.Client, path: str, name: str) -> Any:
-    answer = client.get(path)
-    assert answer.status_code == 200, (path, answer.text)
-    view = next(view for view in views.VIEWS if view.name == name)
-    TypeAdapter(model(view)).validate_python(answer.json(), strict=True)
-    return answer.json()
-
-
-def page(client: httpx.Client, path: str) -> str:
-    answer = client.get(path, headers={"accept": "text/html"})
-    assert answer.status_code == 200, answer.text
-    return answer.text
-
-
 def test_a_comparisons_figure_is_its_matrix_in_words(client: httpx.Client) -> None:
     text = page(client, f"/plain/compare/{PART}?embed=1")
     assert 'class="matrix"' in text
@@ -104,7 +87,7 @@ def test_a_comparisons_figure_is_its_matrix_in_words(client: httpx.Client) -> No
 
 
 def test_the_matrix_leads_to_the_matched_walls(client: httpx.Client) -> None:
-    said = get(client, f"{A}/compare/{PART}", "comparison")
+    said = documented(client, f"{A}/compare/{PART}", "comparison")
     assert (said["other"], said["other_page"]) == ("beside", "/beside")
     assert [(c["other_layer"], c["cka"], c["matched"]) for c in said["cells"]] == [("conv1", 0.75, 1), ("fc", 0.25, 1)]
     text = page(client, said["page"])
@@ -112,14 +95,14 @@ def test_the_matrix_leads_to_the_matched_walls(client: httpx.Client) -> None:
     wall = said["cells"][1]["page"]
     assert f'href="{wall}"' in text
     assert "correlation 0.80" in page(client, wall)
-    [pair] = get(client, wall.replace("/plain", A, 1), "walls")["items"]
+    [pair] = documented(client, wall.replace("/plain", A, 1), "walls")["items"]
     assert (pair["neuron"]["channel"], pair["other"]["layer"], pair["other"]["channel"]) == (1, "fc", 1)
     assert pair["other"]["page"] == "/beside/neurons/fc/1"
     assert client.get(f"{A}/compare/{PART}/fc/conv1").status_code == 404
 
 
 def test_unmatched_neurons_of_either(client: httpx.Client) -> None:
-    said = get(client, f"{A}/compare/{PART}", "comparison")
+    said = documented(client, f"{A}/compare/{PART}", "comparison")
     assert [(t["layer"], t["channel"]) for t in said["unmatched"]["items"]] == [("conv1", 2), ("conv1", 3)]
     there = {(t["layer"], t["channel"]) for t in said["other_unmatched"]["items"]}
     assert said["other_unmatched"]["total"] == len(there) == 13
@@ -128,33 +111,33 @@ def test_unmatched_neurons_of_either(client: httpx.Client) -> None:
 
 
 def test_flips_have_both_predictions(client: httpx.Client) -> None:
-    said = get(client, f"{A}/compare/{PART}/flips?limit=40", "flips")
+    said = documented(client, f"{A}/compare/{PART}/flips?limit=40", "flips")
     assert said["total"] == 60
     assert [flip["right"] for flip in said["items"][:2]] == ["here", "here"]
     assert said["items"][0]["other_predicted_name"] == "bear"
-    more = get(client, f"{A}/compare/{PART}/flips?limit=40&cursor={said['next']}", "flips")
+    more = documented(client, f"{A}/compare/{PART}/flips?limit=40&cursor={said['next']}", "flips")
     assert len(more["items"]) == 20
     assert "beside: bear" in page(client, f"/plain/compare/{PART}/flips")
-    assert [k["class_id"] for k in get(client, f"{A}/compare/{PART}", "comparison")["classes"]] == [1]
+    assert [k["class_id"] for k in documented(client, f"{A}/compare/{PART}", "comparison")["classes"]] == [1]
 
 
 def test_a_neuron_stands_beside_its_match(client: httpx.Client) -> None:
-    [match] = get(client, f"{A}/neurons/conv1/0", "neuron")["sections"]["matches"]["items"]
+    [match] = documented(client, f"{A}/neurons/conv1/0", "neuron")["sections"]["matches"]["items"]
     assert match["beyond"]
     assert len(match["neuron"]["pictures"]) == len(match["other"]["pictures"]) == 9
     assert match["other"]["page"] == "/beside/neurons/conv1/0"
     assert 'href="/beside/neurons/conv1/0"' in page(client, "/plain/neurons/conv1/0")
     assert "No match beyond chance" in page(client, "/plain/neurons/conv1/2")
     assert "never change" in page(client, "/plain/neurons/conv1/3")
-    assert get(client, A, "atlas")["sections"]["comparisons"]["items"][0]["in_words"] == ["answers: 60 differ"]
+    assert documented(client, A, "atlas")["sections"]["comparisons"]["items"][0]["in_words"] == ["answers: 60 differ"]
 
 
 def test_without_the_other_atlas_names_stand_for_its_neurons(folders: list[Path], tmp_path: Path) -> None:
     with serving(create_app(folders[:1])) as address, httpx.Client(base_url=address) as client:
-        said = get(client, f"{A}/compare/{PART}", "comparison")
+        said = documented(client, f"{A}/compare/{PART}", "comparison")
         assert said["other"] is said["other_unmatched"] is None
         assert "Serve both atlases" in page(client, said["page"])
-        [match] = get(client, f"{A}/neurons/conv1/0", "neuron")["sections"]["matches"]["items"]
+        [match] = documented(client, f"{A}/neurons/conv1/0", "neuron")["sections"]["matches"]["items"]
         assert match["other"] is None
         assert client.get(f"{A}/compare/words").status_code == 404
     export(folders[0], tmp_path / "site")

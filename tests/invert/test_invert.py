@@ -15,6 +15,7 @@ from atlas.invert.through import CODE, chosen, encoder, gives_the_code, place_of
 from atlas.visualize.ascend import generator
 from atlas.visualize.canvas import Canvas
 from atlas.visualize.classes import itself
+from tests.small_nets import Rounded
 from tests.visualize.subjects import Convolutions, layers_of, noise, subject
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -109,15 +110,6 @@ def test_grey_and_colour(channels: int) -> None:
         found = chunk.work(it, encode, (32, 32), wanted, wanted.flip(0), [("a",), ("b",)], 40, NONE, 2, 0)
     assert found[0].pixels.shape == (32, 32, channels)
     assert max(each.error for each in found) < 0.05
-
-
-class Rounded(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.detach()).detach().mean((2, 3))
 
 
 def test_without_gradient_it_says_so() -> None:

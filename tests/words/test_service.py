@@ -10,18 +10,15 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import TypeAdapter
 
-from api import views
 from api.app import create_app
 from api.export import export
-from api.views.sectioned import model
 from atlas.store import parts
 from atlas.store.sealed import Sealed
 from atlas.tables.words import WORDS
 from jobs import cli
 from tests import constructed
-from tests.api.serving import serving
+from tests.api.serving import documented, page, serving
 
 A = "/api/v1/atlases/plain"
 ROWS = [  # layer, channel, side, rank, words, held_out, held_out_excess, q
@@ -67,53 +64,39 @@ def client(folder: Path) -> Iterator[httpx.Client]:
         yield opened
 
 
-def get(client: httpx.Client, path: str, name: str) -> Any:
-    answer = client.get(path)
-    assert answer.status_code == 200, (path, answer.text)
-    view = next(view for view in views.VIEWS if view.name == name)
-    TypeAdapter(model(view)).validate_python(answer.json(), strict=True)
-    return answer.json()
-
-
-def page(client: httpx.Client, path: str) -> str:
-    answer = client.get(path, headers={"accept": "text/html"})
-    assert answer.status_code == 200, answer.text
-    return answer.text
-
-
 def test_a_neuron_says_its_words_and_whether_they_beat_chance(client: httpx.Client) -> None:
-    said = get(client, f"{A}/neurons/conv1/0", "neuron")["sections"]["words"]
+    said = documented(client, f"{A}/neurons/conv1/0", "neuron")["sections"]["words"]
     assert said["named"]
     assert [(w["side"], w["words"], w["stands"]) for w in said["items"]] == [
         ("max", "bear", True), ("max", "bear OR ape", True), ("min", "ape", False),
     ]  # fmt: skip
-    assert not get(client, f"{A}/neurons/conv1/2", "neuron")["sections"]["words"]["named"]
+    assert not documented(client, f"{A}/neurons/conv1/2", "neuron")["sections"]["words"]["named"]
     assert "No words beat chance" in page(client, "/plain/neurons/conv1/2")
     assert "(not beyond chance)" in page(client, "/plain/neurons/conv1/0")
-    assert "words" not in get(client, f"{A}/neurons/fc/0", "neuron")["sections"]
+    assert "words" not in documented(client, f"{A}/neurons/fc/0", "neuron")["sections"]
 
 
 def test_a_class_says_who_knows_it(client: httpx.Client) -> None:
-    said = get(client, f"{A}/classes/1", "class")["sections"]["known_by"]
+    said = documented(client, f"{A}/classes/1", "class")["sections"]["known_by"]
     assert [(k["neuron"]["channel"], k["words"]) for k in said["items"]] == [
         (1, "bear AND NOT ape"), (0, "bear"), (0, "bear OR ape"),
     ]  # fmt: skip
     assert "bear AND NOT ape" in page(client, "/plain/classes/1")
-    assert "known_by" not in get(client, f"{A}/classes/2", "class")["sections"]
+    assert "known_by" not in documented(client, f"{A}/classes/2", "class")["sections"]
 
 
 def test_a_layer_says_its_words_and_its_wall_can_be_filtered(client: httpx.Client) -> None:
-    said = get(client, f"{A}/layers/conv1", "layer")["sections"]["words"]
+    said = documented(client, f"{A}/layers/conv1", "layer")["sections"]["words"]
     assert {w["words"] for w in said["items"]} == {"bear", "bear OR ape", "bear AND NOT ape"}
-    wall = get(client, f"{A}/layers/conv1/neurons?words=bear", "neurons")
+    wall = documented(client, f"{A}/layers/conv1/neurons?words=bear", "neurons")
     assert [tile["channel"] for tile in wall["items"]] == [1, 0]
     assert wall["total"] == 2
-    assert get(client, f"{A}/layers/conv1/neurons?words=nothing", "neurons")["items"] == []
+    assert documented(client, f"{A}/layers/conv1/neurons?words=nothing", "neurons")["items"] == []
     assert 'value="bear"' in page(client, "/plain/layers/conv1?words=bear")
 
 
 def test_words_over_layers(client: httpx.Client) -> None:
-    said = get(client, f"{A}/words?q=bear", "words")
+    said = documented(client, f"{A}/words?q=bear", "words")
     found = {layer["layer"]: (layer["neurons"], layer["best"]) for layer in said["layers"]}
     assert found["conv1"] == (3, 30.0)
     assert found["fc"] == (1, 5.0)
@@ -126,7 +109,7 @@ def test_words_over_layers(client: httpx.Client) -> None:
 
 
 def test_search_finds_neurons_by_words_with_why(client: httpx.Client) -> None:
-    said = get(client, f"{A}/search?q=bear", "search")
+    said = documented(client, f"{A}/search?q=bear", "search")
     neurons = [hit for hit in said["items"] if hit["kind"] == "neuron"]
     assert [hit["name"] for hit in neurons] == ["conv1 1", "conv1 0", "conv1 0", "fc 1"]
     assert neurons[0]["detail"] == ("bear AND NOT ape: precision 0.95 on held-out images, 30.0 deviations above chance")
