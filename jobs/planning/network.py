@@ -57,7 +57,7 @@ def plan_network(settings: Settings) -> NetworkPlan:
     loaded = load.build(source)
     preprocessing = resolve_preprocessing(settings, loaded.preprocessing)
     crop = preprocessing.crop
-    with guest(settings.network, "its forward pass"):
+    with guest(f"--network {settings.network}", "its forward pass"):
         graph = trace(loaded.module, layers.example(loaded.module, crop, crop, preprocessing.channels))
     chosen = layers.layers_of(graph, settings.layers, settings.exclude)
     code = layers.OUTPUT if settings.no_classes else layers.code_source(graph, settings.code_layer)

@@ -21,8 +21,8 @@ _forked: list[bool] = []
 
 
 @contextlib.contextmanager
-def guest(name: str, what: str) -> Iterator[None]:
-    """Around code of `--network` `name` while it does `what`; notes go to standard error, of what it
+def guest(asked: str, what: str) -> Iterator[None]:
+    """Around code of `asked` (`--network FILE.py:FACTORY`) while it does `what`; notes go to standard error, of what it
 
     - prints (standard output is the command's own),
     - takes: still at it after 5 s, a minute, ten minutes,
@@ -39,7 +39,7 @@ def guest(name: str, what: str) -> Iterator[None]:
         raise SystemExit(code)
 
     _forked.append(False)
-    threading.Thread(target=_watch, args=(name, what, done), daemon=True).start()
+    threading.Thread(target=_watch, args=(asked, what, done), daemon=True).start()
     os._exit = end  # type: ignore[assignment]
     try:
         with contextlib.redirect_stdout(printed):
@@ -47,34 +47,32 @@ def guest(name: str, what: str) -> Iterator[None]:
     except SystemExit as error:
         if os.getpid() != process:
             raise
-        raise NetworkError(
-            f"--network {name}: {what} ends the process ({_leaving(error)}); expected a network"
-        ) from None
+        raise NetworkError(f"{asked}: {what} ends the process ({_leaving(error)}); expected a network") from None
     finally:
         if os.getpid() != process:
             ends(0)
         os._exit = ends
         done.set()
         if _forked[before]:
-            _say(f"--network {name}: {what} forked this process; the copy takes no part")
+            _say(f"{asked}: {what} forked this process; the copy takes no part")
         del _forked[before:]
-        _say_printed(name, what, printed.getvalue())
+        _say_printed(asked, what, printed.getvalue())
 
 
-def _watch(name: str, what: str, done: threading.Event) -> None:
+def _watch(asked: str, what: str, done: threading.Event) -> None:
     begin = time.monotonic()
     for seconds in SAID_AFTER:
         if done.wait(begin + seconds - time.monotonic()):
             return
-        _say(f"--network {name}: {what} is not done after {seconds:.0f} s; it goes on, Ctrl-C stops it")
+        _say(f"{asked}: {what} is not done after {seconds:.0f} s; it goes on, Ctrl-C stops it")
 
 
-def _say_printed(name: str, what: str, text: str) -> None:
+def _say_printed(asked: str, what: str, text: str) -> None:
     lines = [line for line in text.splitlines() if line.strip()]
     for line in lines[:PRINTED]:
-        _say(f"--network {name}: {what} prints: {line[:200]}")
+        _say(f"{asked}: {what} prints: {line[:200]}")
     if len(lines) > PRINTED:
-        _say(f"--network {name}: {what} prints {len(lines) - PRINTED} lines more")
+        _say(f"{asked}: {what} prints {len(lines) - PRINTED} lines more")
 
 
 def _leaving(error: SystemExit) -> str:

@@ -58,7 +58,7 @@ def _made(name: str, body: bytes, flag: str) -> Any:
     user.__file__ = path
     sys.modules[module_name] = user
     try:
-        with guest(name, f"importing {path}"):
+        with guest(f"{flag} {name}", f"importing {path}"):
             exec(compile(body, path, "exec"), user.__dict__)
     except NetworkError:
         raise
@@ -69,7 +69,7 @@ def _made(name: str, body: bytes, flag: str) -> Any:
         there = ", ".join(n for n, v in vars(user).items() if getattr(v, "__module__", None) == module_name)
         raise NetworkError(f"{flag} {name}: {path} has no function {factory!r}; it has {there or 'none'}")
     try:
-        with guest(name, f"{factory}()"):
+        with guest(f"{flag} {name}", f"{factory}()"):
             return make()
     except NetworkError:
         raise
