@@ -30,6 +30,7 @@ TARGET = 2
 """Questions a replica has on average when there are enough: one at the network, one being decoded."""
 HEALTH_SECONDS = 60.0
 """How long the network's thread may take until its turn; then the replica is replaced."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
 LOOK_SECONDS = 2.0
 FLAGS = ("dirs", *PLACES, "device", "threads", "replicas")
 """Arguments of `application`, named as the flags of `neuron-atlas probe`."""
@@ -145,17 +146,27 @@ def run(arguments: Mapping[str, Any], *, address: str, host: str, port: int, rea
                 f"--address {address}: Ray Serve runs there already ({', '.join(running.applications) or 'empty'}); "
                 "`serve shutdown` ends it, or deploy `jobs.replicas:application` into it"
             )
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        before = {each: signal.signal(each, signal.default_int_handler) for each in STOPS}
         with suppress(KeyboardInterrupt):
             try:
                 _deploy(_application(arguments, token), host, port)
+                stops: list[int] = []
+                # An interrupt that is raised in the middle of a call of Ray can be lost there; from here it is noted.
+                for each in STOPS:
+                    signal.signal(each, lambda number, _: stops.append(number))
                 ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
-                while NAME in serve.status().applications:
+                while not stops:
+                    if NAME not in serve.status().applications:
+                        raise JobError(
+                            "the deployment was taken down by somebody else; the same command deploys it again"
+                        )
                     time.sleep(LOOK_SECONDS)
-                raise JobError("the deployment was taken down by somebody else; the same command deploys it again")
             finally:
+                for each in STOPS:
+                    signal.signal(each, signal.default_int_handler)
                 serve.shutdown()
-                signal.signal(signal.SIGTERM, before)
+                for each, handler in before.items():
+                    signal.signal(each, handler)
     finally:
         ray.shutdown()
 
