@@ -32,7 +32,7 @@ class ClassShare(TypedDict):
 class TilePicture(TypedDict):
     """One of the pictures on a neuron's tile."""
 
-    rank: Annotated[int, doc("rank of the example, side max", 0)]
+    rank: Annotated[int, doc("rank of the example", 0)]
     image_id: ImageId
     response: Response
     crop: Annotated[Picture, doc("the field cut from the image")]
@@ -57,7 +57,7 @@ class Tile(TypedDict):
     ]
     why_max: Annotated[str | None, doc("why side max has no examples; null where it has", None)]
     top_class: Annotated[ClassShare | None, doc("class of the largest mean response")]
-    pictures: Annotated[list[TilePicture], doc("side max, at most nine, by rank", [])]
+    pictures: Annotated[list[TilePicture], doc("of side max, where no other is asked for; at most nine, by rank", [])]
     url: Url
     page: Page
 
@@ -79,24 +79,23 @@ def class_share(say: Speaker, class_id: int, mean: float | None, share: float | 
     }
 
 
-def tile(say: Speaker, number: int, count: int = PICTURES, kind: str | None = None) -> Tile:
-    """A neuron, by its number, with at most `count` pictures, and beside them those of a kind."""
+def tile(say: Speaker, number: int, count: int = PICTURES, kind: str | None = None, side: str = "max") -> Tile:
+    """A neuron, by its number, with at most `count` pictures of a side, and beside them those of a kind."""
     store = say.store
     layer, channel = store.layers.neuron(number)
     row = store.neurons.get(number)
     url, page = say.urls.neuron(layer, channel)
     pictures: list[TilePicture] = []
-    for example in store.examples.of(number)[:count]:
-        if example.side == "max":
-            pictures.append(
-                {
-                    "rank": example.rank,
-                    "image_id": example.image_id,
-                    "response": example.response,
-                    "crop": say.picture(example.crop),
-                    "projection": say.picture(_beside(example.pictures, kind)),
-                }
-            )
+    for example in [each for each in store.examples.of(number) if each.side == side][:count]:
+        pictures.append(
+            {
+                "rank": example.rank,
+                "image_id": example.image_id,
+                "response": example.response,
+                "crop": say.picture(example.crop),
+                "projection": say.picture(_beside(example.pictures, kind)),
+            }
+        )
     trust = float(store.neurons.trust.scores(kind)[number])
     return {
         "layer": layer,

@@ -67,8 +67,15 @@ class Words:
         return self._rows(self.index.matches(q, most).tolist())
 
     def of_concept(self, concept: str, most: int) -> list[Named]:
-        """Neurons that stand for a concept of exactly that name, whatever its case."""
-        return self._rows(self.index.rows(concept)[:most].tolist())
+        """Neurons that stand for a concept of exactly that name, in any case; a side once, by its best formula."""
+        found: dict[tuple[str, int, str], Named] = {}
+        rows = self.index.rows(concept).tolist()
+        for start in range(0, len(rows), most):
+            for each in self._rows(rows[start : start + most]):
+                found.setdefault((each.layer, each.channel, each.side), each)
+            if len(found) >= most:
+                break
+        return list(found.values())[:most]
 
     def over_layers(self, q: str) -> list[OfLayer]:
         """Where in the network neurons' words match, in the order in which layers stand in the table."""

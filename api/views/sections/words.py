@@ -50,7 +50,7 @@ class NeuronWords(TypedDict):
 class Knower(TypedDict):
     """A neuron that stands for a class."""
 
-    neuron: Annotated[Tile, doc("the neuron")]
+    neuron: Annotated[Tile, doc("the neuron, with pictures of that side")]
     side: Annotated[str, doc("max or min: which responses are strong", "max")]
     words: Annotated[str, doc("its formula", "dog")]
     held_out: Annotated[float, doc("area under precision and recall on the other half", 0.8)]
@@ -112,7 +112,7 @@ def _class(say: Speaker, at: Mapping[str, Any]) -> ClassWords | None:
         return None
     items: list[Knower] = [
         {
-            "neuron": tile(say, say.store.layers.number(each.layer, each.channel)), "side": each.side,
+            "neuron": tile(say, say.store.layers.number(each.layer, each.channel), side=each.side), "side": each.side,
             "words": each.words, "held_out": each.held_out, "held_out_excess": each.held_out_excess,
         }
         for each in found
